@@ -1,0 +1,3 @@
+//! Load generators, trace replay, reports.
+
+fn main() {}

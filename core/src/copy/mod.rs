@@ -1,0 +1,1 @@
+//! One-pass copies that carry their checksum.

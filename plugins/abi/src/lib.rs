@@ -1,0 +1,1 @@
+//! The C ABI between a Cascade node and its tiers.

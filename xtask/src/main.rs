@@ -1,0 +1,3 @@
+//! Every verb that a developer or CI needs.
+
+fn main() {}
