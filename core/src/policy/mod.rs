@@ -1,1 +1,193 @@
-//! Eviction policies.
+//! Eviction policies: which resident block leaves next.
+//!
+//! A policy knows handles, fingerprints and an order, nothing else: no keys, no bytes, no clock. The catalog owns the
+//! truth about what is resident and what may leave; the live node and the dry run drive the same trait, so a hit ratio
+//! found offline is the one that a node gives.
+//!
+//! # The tree, and why tails go first
+//!
+//! Blocks form a prefix tree. A block is of use only while all blocks above it are resident, so a parent must not
+//! leave before its child. Every policy here is *tail first*: within one request the deeper block is the older one. A
+//! touch walks the matched prefix from its tail to its root, and an arriving child takes the place right beside its
+//! parent on the older side. So the oldest block of a list is a leaf nearly always, and the caller's leaf rule
+//! (refuse a block that has a resident child) costs nothing.
+//!
+//! # How to drive a policy
+//!
+//! 1. A request came: [`Policy::touch`] with the prefix that it found resident (also when that is empty). Drain
+//!    touches before the commits that follow them: a child is as young as its parent.
+//! 2. Its new blocks arrive root first, in one go or one by one, mixed with those of other requests:
+//!    [`Policy::insert`] each.
+//! 3. While [`Policy::excess`] is not zero: [`Policy::victim`], drop the block, [`Policy::remove`] it as
+//!    [`Removal::Evicted`].
+//!
+//! So `len` passes `capacity` for a moment; set the capacity to the slots minus the headroom (granted and free ones)
+//! that lets puts go on without waiting for an eviction. A caller that must make room *before* it inserts may call
+//! `victim` at any length.
+//!
+//! ```
+//! use cascade_core::policy::{Arrival, BlockId, Policy, Removal, Request, by_name};
+//!
+//! let mut policy = by_name("lru", 2).expect("lru is one of NAMES");
+//! let mut parent = None;
+//! for (slot, fingerprint) in [(0, 0xa11ce), (1, 0xb0b), (2, 0xca51)] {
+//!     policy.insert(Arrival { block: BlockId(slot), fingerprint, parent });
+//!     parent = Some(BlockId(slot));
+//! }
+//! policy.touch(&Request { number: 1, matched: &[BlockId(0)], missing: &[], blocks: 1 });
+//! assert_eq!(policy.excess(), 1);
+//! let tail = policy.victim(&mut |_| true);
+//! assert_eq!(tail, Some(BlockId(2)));
+//! policy.remove(BlockId(2), Removal::Evicted);
+//! ```
+//!
+//! # Request-level policies
+//!
+//! A policy that learns how sessions return needs no other trait. [`Request::number`] is its clock;
+//! `matched` gives it the blocks touched, so their segments; `missing[0]` is the key that its ghosts are found under;
+//! `blocks - matched.len()` is the size of the new part; the fingerprint at any depth of the chain (say, the tail of the
+//! session's previous request) is either that of a matched block, which it stored at [`Policy::insert`], or one of
+//! `missing`. New blocks join the segment of their parent's request. Declining a request's own deepest blocks
+//! needs no verb either: eviction follows insertion, so they are simply the next victims.
+//!
+//! # What holds for every policy
+//!
+//! - Deterministic: the same calls give the same victims, on every machine. No randomness, no float but in ARC's
+//!   target (whose operations IEEE 754 fixes).
+//! - O(1) amortised; memory grows with the highest handle and the ghosts, about 24 bytes a block and 50 a ghost.
+//! - A victim is resident and was accepted by the caller. *Pinned by core/tests/policy_invariants.rs.*
+//!
+//! Who may touch what: the node's pump owns its policy and calls it from one thread; clients never see it.
+
+mod arc;
+mod ghost;
+mod list;
+mod lru;
+mod resident;
+mod s3fifo;
+mod sketch;
+mod wtinylfu;
+
+use alloc::boxed::Box;
+
+pub use arc::Arc;
+pub use lru::Lru;
+pub use s3fifo::S3Fifo;
+pub use wtinylfu::WTinyLfu;
+
+/// Dense handle that the catalog gives a resident block. Reused after the block left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BlockId(pub u32);
+
+/// 64 bits of a block's key. Names a block that is gone; two keys that share one only blur a policy's memory.
+pub type Fingerprint = u64;
+
+/// One request, as the catalog saw it.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Clock: how many requests came before it.
+    pub number: u64,
+    /// The longest resident prefix of its chain, root first.
+    pub matched: &'a [BlockId],
+    /// The fingerprints that follow the match, root first, as many as the caller knows: none is allowed.
+    pub missing: &'a [Fingerprint],
+    /// Blocks of the whole chain, matched or not.
+    pub blocks: u32,
+}
+
+/// A block that became resident.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Its handle; not resident until now.
+    pub block: BlockId,
+    /// Its key's fingerprint.
+    pub fingerprint: Fingerprint,
+    /// The block before it in its chain, where that one is resident.
+    pub parent: Option<BlockId>,
+}
+
+/// Why a block leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// For want of room: the policy may remember it as a ghost.
+    Evicted,
+    /// Forgotten, damaged or moved: nothing to learn from.
+    Dropped,
+}
+
+/// How many blocks one [`Policy::victim`] may offer in vain.
+pub const REFUSALS_MAX: usize = 128;
+
+/// Orders resident blocks for eviction. See the [module](self) for how to drive one.
+#[doc(alias = "evictor")]
+#[doc(alias = "replacement")]
+pub trait Policy: Send {
+    /// The name that configuration and reports use: one of [`NAMES`].
+    fn name(&self) -> &'static str;
+
+    /// Resident blocks.
+    fn len(&self) -> usize;
+
+    /// Resident blocks to aim at.
+    fn capacity(&self) -> usize;
+
+    /// Changes the capacity. Shares and ghosts follow at once; the caller evicts the [`excess`](Policy::excess).
+    fn set_capacity(&mut self, blocks: usize);
+
+    /// Whether `block` is resident.
+    fn contains(&self, block: BlockId) -> bool;
+
+    /// A request found `matched` resident. Blocks that left since are ignored: touches come through a lossy ring.
+    #[doc(alias = "access")]
+    fn touch(&mut self, request: &Request<'_>);
+
+    /// A block became resident. Its place is beside its parent where they share a list.
+    ///
+    /// # Panics
+    /// When the block is resident already.
+    #[doc(alias = "admit")]
+    fn insert(&mut self, arrival: Arrival);
+
+    /// The block to evict next, among those that `evictable` accepts. It stays resident until [`remove`](Policy::remove).
+    ///
+    /// A refused block counts as in use and goes behind the others, so at most [`REFUSALS_MAX`] are asked about in one call
+    /// and the next call looks further. `None`: nothing acceptable was met this time.
+    fn victim(&mut self, evictable: &mut dyn FnMut(BlockId) -> bool) -> Option<BlockId>;
+
+    /// A block left. Ignored when it is not resident.
+    fn remove(&mut self, block: BlockId, removal: Removal);
+
+    /// Whether no block is resident.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Blocks to evict until `len` is within `capacity`.
+    fn excess(&self) -> usize {
+        self.len().saturating_sub(self.capacity())
+    }
+}
+
+/// The names that [`by_name`] knows.
+pub const NAMES: [&str; 4] = ["lru", "arc", "s3fifo", "wtinylfu"];
+
+/// An empty policy by its name, or `None` for a name outside of [`NAMES`].
+///
+/// # Panics
+/// When `capacity_blocks` is zero or beyond `u32::MAX - 1`, the number of handles.
+pub fn by_name(name: &str, capacity_blocks: usize) -> Option<Box<dyn Policy>> {
+    Some(match name {
+        "lru" => Box::new(Lru::new(capacity_blocks)),
+        "arc" => Box::new(Arc::new(capacity_blocks)),
+        "s3fifo" => Box::new(S3Fifo::new(capacity_blocks)),
+        "wtinylfu" => Box::new(WTinyLfu::new(capacity_blocks)),
+        _ => return None,
+    })
+}
+
+/// Asserts what every policy asks of its capacity, and returns it.
+fn checked_capacity(blocks: usize) -> usize {
+    assert!(blocks > 0, "a policy of no blocks has no victim to give");
+    assert!(blocks < u32::MAX as usize, "block handles are 32 bits");
+    blocks
+}

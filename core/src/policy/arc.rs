@@ -1,0 +1,112 @@
+//! ARC, tail first.
+//!
+//! Two lists share the capacity: blocks seen once (`recent`) and again (`frequent`). Ghosts of each show which was cut too
+//! short, and the target for `recent` follows. Megiddo and Modha, "ARC: a self-tuning, low overhead replacement
+//! cache", FAST 2003; names there: T1, T2, B1, B2, p.
+//!
+//! Invariants: recent + its ghosts ≤ capacity and all four lists ≤ 2 × capacity once the excess is evicted; the target
+//! is within 0 ..= capacity.
+
+use super::ghost::Ghosts;
+use super::resident::Residents;
+use super::{Arrival, BlockId, Policy, REFUSALS_MAX, Removal, Request, checked_capacity};
+
+const RECENT: usize = 0;
+const FREQUENT: usize = 1;
+
+/// Adaptive replacement cache.
+pub struct Arc {
+    residents: Residents<2>,
+    recent_ghosts: Ghosts,
+    frequent_ghosts: Ghosts,
+    /// Blocks that `recent` should hold. A fraction, because the paper's step is a ratio and rounding it down learns slower.
+    recent_target: f64,
+    capacity: usize,
+}
+
+impl Arc {
+    /// An empty one. Panics as [`by_name`](super::by_name) does.
+    pub fn new(capacity_blocks: usize) -> Self {
+        Self {
+            residents: Residents::new(),
+            recent_ghosts: Ghosts::new(),
+            frequent_ghosts: Ghosts::new(),
+            recent_target: 0.0,
+            capacity: checked_capacity(capacity_blocks),
+        }
+    }
+
+    fn trim_ghosts(&mut self) {
+        self.recent_ghosts.trim(self.capacity.saturating_sub(self.residents.len(RECENT)));
+        let rest = (2 * self.capacity).saturating_sub(self.residents.total() + self.recent_ghosts.len());
+        self.frequent_ghosts.trim(rest);
+    }
+}
+
+/// How far one ghost hit moves the target: the rarer the ghosts that were hit, the more each hit says.
+fn step(hit: usize, other: usize) -> f64 {
+    (other as f64 / hit as f64).max(1.0)
+}
+
+impl Policy for Arc {
+    fn name(&self) -> &'static str {
+        "arc"
+    }
+
+    fn len(&self) -> usize {
+        self.residents.total()
+    }
+
+    fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    fn set_capacity(&mut self, blocks: usize) {
+        self.capacity = checked_capacity(blocks);
+        self.recent_target = self.recent_target.min(blocks as f64);
+        self.trim_ghosts();
+    }
+
+    fn contains(&self, block: BlockId) -> bool {
+        self.residents.list_of(block).is_some()
+    }
+
+    fn touch(&mut self, request: &Request<'_>) {
+        for &block in request.matched.iter().rev() {
+            if self.contains(block) {
+                self.residents.renew(FREQUENT, block);
+            }
+        }
+    }
+
+    fn insert(&mut self, arrival: Arrival) {
+        let (recent, frequent) = (self.recent_ghosts.len(), self.frequent_ghosts.len());
+        let list = if self.recent_ghosts.take(arrival.fingerprint) {
+            self.recent_target = (self.recent_target + step(recent, frequent)).min(self.capacity as f64);
+            FREQUENT
+        } else if self.frequent_ghosts.take(arrival.fingerprint) {
+            self.recent_target = (self.recent_target - step(frequent, recent)).max(0.0);
+            FREQUENT
+        } else {
+            RECENT
+        };
+        self.residents.admit(list, arrival, |_| true);
+        self.trim_ghosts();
+    }
+
+    fn victim(&mut self, evictable: &mut dyn FnMut(BlockId) -> bool) -> Option<BlockId> {
+        let recent_is_long = self.residents.len(RECENT) as f64 > self.recent_target;
+        let order = if recent_is_long { [RECENT, FREQUENT] } else { [FREQUENT, RECENT] };
+        // Half of the patience each: a list full of pinned blocks must not hide the other.
+        order.into_iter().find_map(|list| self.residents.scan(list, &mut { REFUSALS_MAX / 2 }, evictable))
+    }
+
+    fn remove(&mut self, block: BlockId, removal: Removal) {
+        let Some(list) = self.residents.remove(block) else { return };
+        if removal == Removal::Evicted {
+            let ghosts = if list == RECENT { &mut self.recent_ghosts } else { &mut self.frequent_ghosts };
+            ghosts.push(self.residents.fingerprint(block));
+        }
+        self.trim_ghosts();
+    }
+}

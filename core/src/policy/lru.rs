@@ -1,0 +1,63 @@
+//! Least recently used, tail first.
+//!
+//! One list; a touch renews the matched prefix from its tail up, so its root ends youngest.
+
+use super::resident::Residents;
+use super::{Arrival, BlockId, Policy, REFUSALS_MAX, Removal, Request, checked_capacity};
+
+const ONLY: usize = 0;
+
+/// Least recently used. Order: *pinned by core/tests/policy_lru.rs against a plain model.*
+pub struct Lru {
+    residents: Residents<1>,
+    capacity: usize,
+}
+
+impl Lru {
+    /// An empty one. Panics as [`by_name`](super::by_name) does.
+    pub fn new(capacity_blocks: usize) -> Self {
+        Self { residents: Residents::new(), capacity: checked_capacity(capacity_blocks) }
+    }
+}
+
+impl Policy for Lru {
+    fn name(&self) -> &'static str {
+        "lru"
+    }
+
+    fn len(&self) -> usize {
+        self.residents.total()
+    }
+
+    fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    fn set_capacity(&mut self, blocks: usize) {
+        self.capacity = checked_capacity(blocks);
+    }
+
+    fn contains(&self, block: BlockId) -> bool {
+        self.residents.list_of(block).is_some()
+    }
+
+    fn touch(&mut self, request: &Request<'_>) {
+        for &block in request.matched.iter().rev() {
+            if self.contains(block) {
+                self.residents.renew(ONLY, block);
+            }
+        }
+    }
+
+    fn insert(&mut self, arrival: Arrival) {
+        self.residents.admit(ONLY, arrival, |_| true);
+    }
+
+    fn victim(&mut self, evictable: &mut dyn FnMut(BlockId) -> bool) -> Option<BlockId> {
+        self.residents.scan(ONLY, &mut { REFUSALS_MAX }, evictable)
+    }
+
+    fn remove(&mut self, block: BlockId, _: Removal) {
+        self.residents.remove(block);
+    }
+}

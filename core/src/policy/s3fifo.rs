@@ -1,0 +1,158 @@
+//! S3-FIFO, tail first.
+//!
+//! New blocks pass a small queue; those hit there, and those whose ghost is still known, go to the main queue, which gives
+//! a block another round for each hit. Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023.
+//!
+//! Tail first in a queue that no touch reorders: an arriving child goes beside its parent only while that one was not hit,
+//! which tells that both came with the same request. A parent that was hit has been waiting, and a place beside it would
+//! cut the child's time in the queue short.
+//!
+//! Invariants: hits ≤ 3; main ghosts none, small ghosts ≤ nine tenths of the capacity.
+
+use super::ghost::Ghosts;
+use super::resident::Residents;
+use super::{Arrival, BlockId, Policy, REFUSALS_MAX, Removal, Request, checked_capacity};
+use alloc::vec::Vec;
+
+const SMALL: usize = 0;
+const MAIN: usize = 1;
+const HITS_MAX: u8 = 3;
+
+/// Simple, scalable FIFO queues.
+pub struct S3Fifo {
+    residents: Residents<2>,
+    hits: Vec<u8>,
+    ghosts: Ghosts,
+    capacity: usize,
+}
+
+impl S3Fifo {
+    /// An empty one. Panics as [`by_name`](super::by_name) does.
+    pub fn new(capacity_blocks: usize) -> Self {
+        Self {
+            residents: Residents::new(),
+            hits: Vec::new(),
+            ghosts: Ghosts::new(),
+            capacity: checked_capacity(capacity_blocks),
+        }
+    }
+
+    /// The small queue's share: a tenth, as in the paper.
+    fn small_target(&self) -> usize {
+        (self.capacity / 10).max(1)
+    }
+
+    fn ghosts_max(&self) -> usize {
+        self.capacity - self.capacity / 10
+    }
+
+    fn promote(&mut self, block: BlockId) {
+        self.hits[block.0 as usize] = 0;
+        self.residents.renew(MAIN, block);
+    }
+
+    /// Cuts the small queue down to `target`, up to the first block that was not hit. A refused one is in use: it passes.
+    fn small_victim(
+        &mut self,
+        target: usize,
+        patience: &mut usize,
+        evictable: &mut dyn FnMut(BlockId) -> bool,
+    ) -> Option<BlockId> {
+        while self.residents.len(SMALL) > target && *patience > 0 {
+            let block = self.residents.oldest(SMALL)?;
+            if self.hits[block.0 as usize] == 0 {
+                if evictable(block) {
+                    return Some(block);
+                }
+                *patience -= 1;
+            }
+            self.promote(block);
+        }
+        None
+    }
+
+    /// The oldest block of the main queue that has used up its rounds. Each round was paid for by a hit, so the walk is O(1) amortised.
+    fn main_victim(
+        &mut self,
+        patience: &mut usize,
+        evictable: &mut dyn FnMut(BlockId) -> bool,
+    ) -> Option<BlockId> {
+        let mut refusals = self.residents.len(MAIN).min(*patience);
+        while refusals > 0 {
+            let block = self.residents.oldest(MAIN)?;
+            let hits = &mut self.hits[block.0 as usize];
+            if *hits > 0 {
+                *hits -= 1;
+            } else if evictable(block) {
+                return Some(block);
+            } else {
+                refusals -= 1;
+                *patience -= 1;
+            }
+            self.residents.renew(MAIN, block);
+        }
+        None
+    }
+}
+
+impl Policy for S3Fifo {
+    fn name(&self) -> &'static str {
+        "s3fifo"
+    }
+
+    fn len(&self) -> usize {
+        self.residents.total()
+    }
+
+    fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    fn set_capacity(&mut self, blocks: usize) {
+        self.capacity = checked_capacity(blocks);
+        self.ghosts.trim(self.ghosts_max());
+    }
+
+    fn contains(&self, block: BlockId) -> bool {
+        self.residents.list_of(block).is_some()
+    }
+
+    fn touch(&mut self, request: &Request<'_>) {
+        for &block in request.matched {
+            if self.contains(block) {
+                let hits = &mut self.hits[block.0 as usize];
+                *hits = (*hits + 1).min(HITS_MAX);
+            }
+        }
+    }
+
+    fn insert(&mut self, arrival: Arrival) {
+        let list = if self.ghosts.take(arrival.fingerprint) { MAIN } else { SMALL };
+        let hits = &self.hits;
+        self.residents.admit(list, arrival, |parent| hits[parent.0 as usize] == 0);
+        let index = arrival.block.0 as usize;
+        if self.hits.len() <= index {
+            self.hits.resize(index + 1, 0);
+        }
+        self.hits[index] = 0;
+    }
+
+    fn victim(&mut self, evictable: &mut dyn FnMut(BlockId) -> bool) -> Option<BlockId> {
+        let mut patience = REFUSALS_MAX;
+        if let Some(block) = self.small_victim(self.small_target(), &mut patience, evictable) {
+            return Some(block);
+        }
+        if let Some(block) = self.main_victim(&mut patience, evictable) {
+            return Some(block);
+        }
+        self.small_victim(0, &mut patience, evictable)
+    }
+
+    fn remove(&mut self, block: BlockId, removal: Removal) {
+        let list = self.residents.remove(block);
+        if list == Some(SMALL) && removal == Removal::Evicted {
+            self.ghosts.push(self.residents.fingerprint(block));
+            self.ghosts.trim(self.ghosts_max());
+        }
+    }
+}

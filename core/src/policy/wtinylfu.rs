@@ -1,0 +1,121 @@
+//! W-TinyLFU, tail first.
+//!
+//! A window of 1 % takes every new block. What falls out of it contests the next victim of the main part, a segmented LRU
+//! of probation (20 %) and protected (80 %): the one that a count-min sketch has seen less often leaves, the newcomer at a tie.
+//! Einziger, Friedman and Manes, "TinyLFU: a highly efficient cache admission policy", ACM TOS 2017.
+//!
+//! The contest is held when a victim is asked for, so it takes place only for callers that insert first and evict then;
+//! one that makes room beforehand gets a segmented LRU behind a window.
+//!
+//! Invariant: protected ≤ its share after each touch.
+
+use super::resident::Residents;
+use super::sketch::Sketch;
+use super::{Arrival, BlockId, Policy, REFUSALS_MAX, Removal, Request, checked_capacity};
+
+const WINDOW: usize = 0;
+const PROBATION: usize = 1;
+const PROTECTED: usize = 2;
+
+/// Window TinyLFU.
+pub struct WTinyLfu {
+    residents: Residents<3>,
+    sketch: Sketch,
+    capacity: usize,
+}
+
+impl WTinyLfu {
+    /// An empty one. Panics as [`by_name`](super::by_name) does.
+    pub fn new(capacity_blocks: usize) -> Self {
+        let capacity = checked_capacity(capacity_blocks);
+        Self { residents: Residents::new(), sketch: Sketch::new(capacity), capacity }
+    }
+
+    fn window_target(&self) -> usize {
+        (self.capacity / 100).max(1)
+    }
+
+    fn protected_max(&self) -> usize {
+        (self.capacity - self.window_target().min(self.capacity)) * 4 / 5
+    }
+
+    fn estimate(&self, block: BlockId) -> u64 {
+        self.sketch.estimate(self.residents.fingerprint(block))
+    }
+
+    /// Sends the oldest protected blocks back on probation until the share is kept.
+    fn demote_excess(&mut self) {
+        while self.residents.len(PROTECTED) > self.protected_max() {
+            let Some(block) = self.residents.oldest(PROTECTED) else { return };
+            self.residents.renew(PROBATION, block);
+        }
+    }
+}
+
+impl Policy for WTinyLfu {
+    fn name(&self) -> &'static str {
+        "wtinylfu"
+    }
+
+    fn len(&self) -> usize {
+        self.residents.total()
+    }
+
+    fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Starts a new sketch where the old one has no longer the right size: frequencies are learned anew within a few turnovers.
+    fn set_capacity(&mut self, blocks: usize) {
+        if blocks != self.capacity {
+            self.capacity = checked_capacity(blocks);
+            self.sketch = Sketch::new(blocks);
+            self.demote_excess();
+        }
+    }
+
+    fn contains(&self, block: BlockId) -> bool {
+        self.residents.list_of(block).is_some()
+    }
+
+    fn touch(&mut self, request: &Request<'_>) {
+        for &block in request.matched.iter().rev() {
+            let Some(list) = self.residents.list_of(block) else { continue };
+            self.sketch.increment(self.residents.fingerprint(block));
+            self.residents.renew(if list == WINDOW { WINDOW } else { PROTECTED }, block);
+        }
+        self.demote_excess();
+    }
+
+    fn insert(&mut self, arrival: Arrival) {
+        self.sketch.increment(arrival.fingerprint);
+        self.residents.admit(WINDOW, arrival, |_| true);
+        // While there is room nobody has to leave for what falls out of the window, so there is no contest.
+        while self.len() <= self.capacity && self.residents.len(WINDOW) > self.window_target() {
+            let Some(block) = self.residents.oldest(WINDOW) else { return };
+            self.residents.renew(PROBATION, block);
+        }
+    }
+
+    fn victim(&mut self, evictable: &mut dyn FnMut(BlockId) -> bool) -> Option<BlockId> {
+        let mut patience = REFUSALS_MAX - 1;
+        let mut rival = self.residents.scan(PROBATION, &mut patience, evictable);
+        if rival.is_none() {
+            rival = self.residents.scan(PROTECTED, &mut patience, evictable);
+        }
+        if let Some(candidate) = self.residents.oldest(WINDOW)
+            && self.residents.len(WINDOW) > self.window_target()
+        {
+            let wins = rival.is_some_and(|rival| self.estimate(candidate) > self.estimate(rival));
+            if !wins && evictable(candidate) {
+                return Some(candidate);
+            }
+            self.residents.renew(PROBATION, candidate);
+        }
+        rival.or_else(|| self.residents.scan(WINDOW, &mut patience, evictable))
+    }
+
+    fn remove(&mut self, block: BlockId, _: Removal) {
+        self.residents.remove(block);
+    }
+}
