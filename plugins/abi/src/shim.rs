@@ -1,0 +1,390 @@
+//! The plugin's side of the boundary: a [`Vtable`] over any [`Tier`].
+//! Invariants: no panic gets out, it becomes `PANICKED` and poisons the handle; every error leaves its words in
+//! `last_error`. The only `unsafe` of a plugin's side is here.
+
+use crate::vtable::{Handle, RawOperation, Text, TextBuffer, Vtable};
+use crate::{
+    ABI_VERSION, Capabilities, CloseMode, Completion, Memory, MemoryId, Operation, Status, Tier, TierError,
+};
+use std::any::Any;
+use std::cell::RefCell;
+use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{ptr, slice};
+
+/// Exports a type as the tier of a name: `export_tier!(shm, ShmTier)` exports the symbol `cascade_tier_shm`, and for
+/// statically linked hosts the function `entry`.
+#[macro_export]
+macro_rules! export_tier {
+    ($name:ident, $tier:ty) => {
+        #[cfg(panic = "abort")]
+        compile_error!("a tier catches its panics: build it with panic = \"unwind\"");
+
+        /// The entry of this tier: its function table, or null for a host that speaks another version of the ABI.
+        #[unsafe(export_name = concat!("cascade_tier_", stringify!($name)))]
+        pub extern "C" fn entry(host_abi_version: u32) -> *const $crate::vtable::Vtable {
+            static VTABLE: $crate::vtable::Vtable =
+                $crate::vtable::Vtable::of::<$tier>(stringify!($name), env!("CARGO_PKG_VERSION"));
+            if host_abi_version == $crate::ABI_VERSION { &raw const VTABLE } else { ::core::ptr::null() }
+        }
+    };
+}
+
+impl Vtable {
+    /// The table of a tier. [`export_tier!`](crate::export_tier) calls it.
+    #[must_use]
+    pub const fn of<T: Tier>(name: &'static str, version: &'static str) -> Vtable {
+        Vtable {
+            size_bytes: size_of::<Vtable>() as u64,
+            abi_version: ABI_VERSION,
+            reserved: 0,
+            name: Text::new(name),
+            version: Text::new(version),
+            probe: probe::<T>,
+            collect_garbage: collect_garbage::<T>,
+            open: open::<T>,
+            close: close::<T>,
+            capabilities: capabilities::<T>,
+            export_memory: export_memory::<T>,
+            register_memory: register_memory::<T>,
+            import_memory: import_memory::<T>,
+            forget_memory: forget_memory::<T>,
+            submit: submit::<T>,
+            poll: poll::<T>,
+            event_fd: event_fd::<T>,
+            cancel: cancel::<T>,
+            stats: stats::<T>,
+            last_error: last_error::<T>,
+        }
+    }
+}
+
+/// What a handle points to.
+struct Instance<T> {
+    tier: T,
+    poisoned: bool,
+    error: String,
+    /// Stats that did not fit, kept for the next call.
+    stats: Option<String>,
+    operations: Vec<Operation>,
+}
+
+/// A call without a handle whose report did not fit.
+#[derive(Default)]
+struct Unread {
+    call: &'static str,
+    config: String,
+    report: String,
+}
+
+thread_local! {
+    static ERROR: RefCell<String> = const { RefCell::new(String::new()) };
+    static UNREAD: RefCell<Unread> = RefCell::new(Unread::default());
+}
+
+/// The words of a panic.
+fn words(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    format!("the tier panicked: {}; close it", text.unwrap_or("no message"))
+}
+
+/// Runs `body` so that neither a panic in it nor one in dropping the panic's payload gets out.
+fn caught<R>(body: impl FnOnce() -> Result<R, TierError>) -> Result<R, TierError> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        let error = TierError::new(Status::PANICKED, words(&*payload));
+        // Its drop is foreign code as well and could panic again.
+        std::mem::forget(payload);
+        Err(error)
+    })
+}
+
+/// Guards a call that has no handle.
+fn guarded(body: impl FnOnce() -> Result<(), TierError>) -> Status {
+    match caught(body) {
+        Ok(()) => Status::OK,
+        Err(error) => {
+            ERROR.with_borrow_mut(|last| *last = error.message);
+            error.status
+        }
+    }
+}
+
+/// Guards a call on a handle.
+///
+/// # Safety
+/// `handle` is null or came from `open::<T>`, was not closed, and no other thread uses it.
+unsafe fn guarded_on<T: Tier>(
+    handle: Handle,
+    body: impl FnOnce(&mut Instance<T>) -> Result<(), TierError>,
+) -> Status {
+    // SAFETY: the caller's promise; null gives `None`.
+    let Some(instance) = (unsafe { handle.cast::<Instance<T>>().as_mut() }) else {
+        return Status::INVALID;
+    };
+    if instance.poisoned {
+        return Status::PANICKED;
+    }
+    match caught(|| body(&mut *instance)) {
+        Ok(()) => Status::OK,
+        Err(error) => {
+            instance.poisoned = error.status == Status::PANICKED;
+            instance.error = error.message;
+            error.status
+        }
+    }
+}
+
+/// Reads a text that the host lends.
+///
+/// # Safety
+/// `text` is what [`Text`] says, for `'a`.
+unsafe fn read<'a>(text: Text) -> Result<&'a str, TierError> {
+    if text.data.is_null() || text.length == 0 {
+        return Ok("");
+    }
+    // SAFETY: the caller's promise, and not null.
+    let bytes = unsafe { slice::from_raw_parts(text.data, text.length as usize) };
+    std::str::from_utf8(bytes).map_err(|_| TierError::invalid("the configuration is not UTF-8"))
+}
+
+/// Writes as much of `text` as fits, and its length. `Err(TRUNCATED)` if that was not all.
+///
+/// # Safety
+/// `buffer` is null or points to a buffer as [`TextBuffer`] says.
+unsafe fn write(buffer: *mut TextBuffer, text: &str) -> Result<(), TierError> {
+    // SAFETY: the caller's promise.
+    let buffer = unsafe { buffer.as_mut() }.ok_or_else(|| TierError::invalid("no text buffer was given"))?;
+    buffer.length = text.len() as u64;
+    let fits = text.len().min(usize::try_from(buffer.capacity).unwrap_or(usize::MAX));
+    if !buffer.data.is_null() && fits > 0 {
+        // SAFETY: at least `capacity` bytes are there, and the text is ours, so they do not overlap.
+        unsafe { ptr::copy_nonoverlapping(text.as_ptr(), buffer.data, fits) };
+    }
+    let whole = fits == text.len() && (!buffer.data.is_null() || text.is_empty());
+    if whole { Ok(()) } else { Err(TierError::new(Status::TRUNCATED, "the text buffer is too small")) }
+}
+
+/// A call without a handle that reports: does the work, or hands over what did not fit before.
+///
+/// # Safety
+/// `config` and `buffer` are what their types say.
+unsafe fn report(
+    call: &'static str,
+    config: Text,
+    buffer: *mut TextBuffer,
+    work: impl FnOnce(&str) -> Result<String, TierError>,
+) -> Status {
+    guarded(|| {
+        // SAFETY: the caller's promise.
+        let config = unsafe { read(config) }?;
+        let unread = UNREAD.take();
+        let text = if unread.call == call && unread.config == config { unread.report } else { work(config)? };
+        // SAFETY: the caller's promise.
+        let written = unsafe { write(buffer, &text) };
+        if written.is_err() {
+            UNREAD.set(Unread { call, config: config.to_owned(), report: text });
+        }
+        written
+    })
+}
+
+/// Writes a result through a pointer of the host.
+///
+/// # Safety
+/// `target` is null or valid for a write.
+unsafe fn put<R>(target: *mut R, value: R) -> Result<(), TierError> {
+    if target.is_null() {
+        return Err(TierError::invalid("no place for the result was given"));
+    }
+    // SAFETY: the caller's promise, and not null.
+    unsafe { target.write(value) };
+    Ok(())
+}
+
+unsafe extern "C" fn probe<T: Tier>(config: Text, buffer: *mut TextBuffer) -> Status {
+    // SAFETY: the host's promise, see `Vtable`.
+    unsafe { report("probe", config, buffer, T::probe) }
+}
+
+unsafe extern "C" fn collect_garbage<T: Tier>(config: Text, buffer: *mut TextBuffer) -> Status {
+    // SAFETY: the host's promise, see `Vtable`.
+    unsafe { report("collect_garbage", config, buffer, T::collect_garbage) }
+}
+
+unsafe extern "C" fn open<T: Tier>(config: Text, handle: *mut Handle) -> Status {
+    guarded(|| {
+        // SAFETY: the host's promise, see `Vtable`.
+        let tier = T::open(unsafe { read(config) }?)?;
+        let instance =
+            Instance { tier, poisoned: false, error: String::new(), stats: None, operations: Vec::new() };
+        // SAFETY: the host's promise, see `Vtable`.
+        unsafe { put(handle, Box::into_raw(Box::new(instance)).cast()) }
+    })
+}
+
+unsafe extern "C" fn close<T: Tier>(handle: Handle, mode: u32) -> Status {
+    if handle.is_null() {
+        return Status::INVALID;
+    }
+    guarded(|| {
+        // SAFETY: the handle came from `open`, and the host gives it up with this call.
+        let instance = unsafe { Box::from_raw(handle.cast::<Instance<T>>()) };
+        let Instance { tier, poisoned, error, .. } = *instance;
+        if poisoned {
+            drop(tier);
+            return Err(TierError::new(Status::PANICKED, error));
+        }
+        let mode =
+            CloseMode::from_raw(mode).ok_or_else(|| TierError::invalid(format!("no close mode {mode}")))?;
+        tier.close(mode)
+    })
+}
+
+unsafe extern "C" fn capabilities<T: Tier>(handle: Handle, target: *mut Capabilities) -> Status {
+    // SAFETY: the host's promise, see `Vtable`.
+    unsafe { guarded_on::<T>(handle, |instance| put(target, instance.tier.capabilities())) }
+}
+
+unsafe extern "C" fn export_memory<T: Tier>(handle: Handle, index: u64, target: *mut Memory) -> Status {
+    let body = |instance: &mut Instance<T>| {
+        let memory = usize::try_from(index).ok().and_then(|index| instance.tier.exports().get(index));
+        let past = || TierError::new(Status::NOT_FOUND, format!("the tier exports no memory number {index}"));
+        // SAFETY: the host's promise, see `Vtable`.
+        unsafe { put(target, *memory.ok_or_else(past)?) }
+    };
+    // SAFETY: the host's promise, see `Vtable`.
+    unsafe { guarded_on::<T>(handle, body) }
+}
+
+/// Makes memory known, by one of the two methods for it.
+///
+/// # Safety
+/// The host's promise, see [`Vtable`].
+unsafe fn make_known<T: Tier>(
+    handle: Handle,
+    memory: *const Memory,
+    target: *mut MemoryId,
+    method: fn(&mut T, &Memory) -> Result<MemoryId, TierError>,
+) -> Status {
+    let body = |instance: &mut Instance<T>| {
+        // SAFETY: the caller's promise.
+        let memory = unsafe { memory.as_ref() }.ok_or_else(|| TierError::invalid("no memory was given"))?;
+        let id = method(&mut instance.tier, memory)?;
+        // SAFETY: the caller's promise.
+        unsafe { put(target, id) }
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guarded_on::<T>(handle, body) }
+}
+
+unsafe extern "C" fn register_memory<T: Tier>(
+    handle: Handle,
+    memory: *const Memory,
+    target: *mut MemoryId,
+) -> Status {
+    // SAFETY: the host's promise, see `Vtable`.
+    unsafe { make_known::<T>(handle, memory, target, T::register_memory) }
+}
+
+unsafe extern "C" fn import_memory<T: Tier>(
+    handle: Handle,
+    memory: *const Memory,
+    target: *mut MemoryId,
+) -> Status {
+    // SAFETY: the host's promise, see `Vtable`.
+    unsafe { make_known::<T>(handle, memory, target, T::import_memory) }
+}
+
+unsafe extern "C" fn forget_memory<T: Tier>(handle: Handle, id: MemoryId) -> Status {
+    // SAFETY: the host's promise, see `Vtable`.
+    unsafe { guarded_on::<T>(handle, |instance| instance.tier.forget_memory(id)) }
+}
+
+unsafe extern "C" fn submit<T: Tier>(
+    handle: Handle,
+    operations: *const RawOperation,
+    count: u64,
+    accepted: *mut u64,
+) -> Status {
+    let body = |instance: &mut Instance<T>| {
+        let mut taken = 0;
+        if !operations.is_null() && count > 0 {
+            // SAFETY: the host lends `count` operations.
+            let raw = unsafe { slice::from_raw_parts(operations, count as usize) };
+            instance.operations.clear();
+            instance.operations.extend(raw.iter().map(Operation::from));
+            taken = instance.tier.submit(&instance.operations)?;
+            assert!(taken <= raw.len(), "the tier took more operations than there were");
+        }
+        // SAFETY: the host's promise, see `Vtable`.
+        unsafe { put(accepted, taken as u64) }
+    };
+    // SAFETY: the host's promise, see `Vtable`.
+    unsafe { guarded_on::<T>(handle, body) }
+}
+
+unsafe extern "C" fn poll<T: Tier>(
+    handle: Handle,
+    completions: *mut Completion,
+    capacity: u64,
+    count: *mut u64,
+) -> Status {
+    let body = |instance: &mut Instance<T>| {
+        let mut filled = 0;
+        if !completions.is_null() && capacity > 0 {
+            // SAFETY: the host lends room for `capacity` completions, all of them initialised.
+            let room = unsafe { slice::from_raw_parts_mut(completions, capacity as usize) };
+            filled = instance.tier.poll(room)?;
+            assert!(filled <= room.len(), "the tier wrote more completions than there was room for");
+        }
+        // SAFETY: the host's promise, see `Vtable`.
+        unsafe { put(count, filled as u64) }
+    };
+    // SAFETY: the host's promise, see `Vtable`.
+    unsafe { guarded_on::<T>(handle, body) }
+}
+
+unsafe extern "C" fn event_fd<T: Tier>(handle: Handle, target: *mut i32) -> Status {
+    let body = |instance: &mut Instance<T>| {
+        let fd =
+            instance.tier.event_fd().ok_or_else(|| TierError::unsupported("have an event descriptor"))?;
+        // SAFETY: the host's promise, see `Vtable`.
+        unsafe { put(target, fd.as_raw_fd()) }
+    };
+    // SAFETY: the host's promise, see `Vtable`.
+    unsafe { guarded_on::<T>(handle, body) }
+}
+
+unsafe extern "C" fn cancel<T: Tier>(handle: Handle, request_id: u64) -> Status {
+    // SAFETY: the host's promise, see `Vtable`.
+    unsafe { guarded_on::<T>(handle, |instance| instance.tier.cancel(request_id)) }
+}
+
+unsafe extern "C" fn stats<T: Tier>(handle: Handle, buffer: *mut TextBuffer) -> Status {
+    let body = |instance: &mut Instance<T>| {
+        let text = instance.stats.take().unwrap_or_else(|| instance.tier.stats());
+        // SAFETY: the host's promise, see `Vtable`.
+        let written = unsafe { write(buffer, &text) };
+        if written.is_err() {
+            instance.stats = Some(text);
+        }
+        written
+    };
+    // SAFETY: the host's promise, see `Vtable`.
+    unsafe { guarded_on::<T>(handle, body) }
+}
+
+unsafe extern "C" fn last_error<T: Tier>(handle: Handle, buffer: *mut TextBuffer) -> Status {
+    // SAFETY: the host's promise, see `Vtable`; null stands for this thread's calls without a handle.
+    let text = match unsafe { handle.cast::<Instance<T>>().as_ref() } {
+        Some(instance) => instance.error.clone(),
+        None => ERROR.with_borrow(String::clone),
+    };
+    // Not `guarded`: reading an error must not replace it.
+    // SAFETY: the host's promise, see `Vtable`.
+    match caught(|| unsafe { write(buffer, &text) }) {
+        Ok(()) => Status::OK,
+        Err(error) => error.status,
+    }
+}
