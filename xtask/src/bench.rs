@@ -1,0 +1,63 @@
+//! `cargo xtask bench`: builds in release, measures, and on request keeps the raw output in `bench/runs/`.
+
+use std::fs;
+
+use crate::child;
+use crate::dist;
+use crate::failure::{Context, Result};
+use crate::process::{Cmd, Stream};
+use crate::workspace::{self, Metadata};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// What to measure: a verb of cascade-bench, as `local`.
+    suite: String,
+
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    json: bool,
+
+    /// Keep the JSON as bench/runs/<date>-<commit>-<suite>.json.
+    #[arg(long)]
+    keep: bool,
+
+    /// Handed on to cascade-bench.
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result {
+    let folder = Metadata::read()?.target_directory.join("xtask/bench");
+    let dist = dist::build("laptop", &folder)?;
+    let bench = Cmd::new(dist.program("cascade-bench")).arg(&args.suite);
+    if !args.json && !args.keep {
+        return bench.args(&args.rest).run();
+    }
+    // The commit is read before the run: a measurement belongs to what was built.
+    let name = format!("{}-{}-{}.json", today()?, workspace::commit()?, args.suite);
+    let mut raw = String::new();
+    let status = bench.arg("--json").args(&args.rest).watch(|stream, line| match stream {
+        Stream::Out => {
+            println!("{line}");
+            raw.push_str(line);
+            raw.push('\n');
+        }
+        Stream::Err => eprintln!("{line}"),
+    })?;
+    // A run that missed its bar is kept too: the figures that hurt are the ones to keep.
+    if args.keep && !raw.is_empty() {
+        let path = workspace::root().join("bench/runs").join(name);
+        fs::write(&path, raw).context(path.display())?;
+        eprintln!("kept {}", path.display());
+    }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("bench {} {}", args.suite, child::outcome(status)).into())
+    }
+}
+
+/// The date in UTC, as 2026-01-31.
+fn today() -> Result<String> {
+    Cmd::new("date").args(["-u", "+%Y-%m-%d"]).capture().map(|date| date.trim().to_owned())
+}
