@@ -1,13 +1,36 @@
 //! Cascade's machines.
 //!
 //! Everything here acts on nothing: no I/O, no clock, no threads. A machine takes an event (with time in it) and
-//! returns what to do, so that the node, the simulator, proptest, loom and the fuzzer run the same code.
+//! returns what to do, so that the node, the simulator, proptest, loom and the fuzzer run the same code. What is
+//! concurrent is written over slices of atomic words, so that loom checks the very code that runs over mapped memory.
+//!
+//! The way of a get: [`key`] names the block, [`index`] finds its slot, [`hazard`] pins it, [`slot`] tells what the
+//! slot holds, [`copy`] moves the bytes and verifies them.
 #![no_std]
 
 extern crate alloc;
 
-#[cfg(test)]
+#[cfg(any(test, loom))]
 extern crate std;
 
+pub mod arena;
+pub mod catalog;
+pub mod checksum;
 pub mod copy;
+pub mod flow;
+pub mod grant;
+pub mod hazard;
+pub mod index;
+pub mod key;
+pub mod page;
+pub mod piece;
+pub mod place;
 pub mod policy;
+pub mod request;
+pub mod ring;
+pub mod segment;
+pub mod slot;
+pub mod sync;
+pub mod touch;
+pub mod view;
+pub mod wire;

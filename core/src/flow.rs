@@ -1,0 +1,154 @@
+//! What moves where: the machine that decides, from how full the arenas are, what to evict and when to grow.
+//!
+//! Events in, actions out; the node carries the actions out. Invariants: growth comes before eviction; eviction keeps
+//! a margin of free slots ahead of need, so a put never waits for one in steady state; after a refused growth the
+//! machine evicts, and tries to grow again only after a pause.
+
+/// Time in nanoseconds of a monotonic clock, as an event carries it.
+pub type NowNs = u64;
+
+/// How full memory is, for pieces of one slot size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Slots of this size that can be taken at once.
+    pub free_slots: u64,
+    /// Slots of this size that all backed memory would make.
+    pub slots: u64,
+    /// Chunks that have no memory behind them yet.
+    pub unbacked_chunks: u64,
+    /// Slots of this size that one chunk makes.
+    pub slots_per_chunk: u64,
+}
+
+/// What the node does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Action {
+    /// Enough is free.
+    Nothing,
+    /// Put memory behind so many more chunks.
+    Grow {
+        /// Chunks.
+        chunks: u64,
+    },
+    /// Make so many slots of this size free by eviction.
+    #[doc(alias = "demote")]
+    Evict {
+        /// Slots.
+        slots: u64,
+    },
+}
+
+/// The margins, from the configuration.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Watermarks {
+    /// Share of the slots that may run out before eviction starts.
+    pub low_free_ratio: f64,
+    /// Share of the slots that are free when eviction ends.
+    pub high_free_ratio: f64,
+    /// Chunks that are backed in one step.
+    pub grow_chunks: u64,
+    /// How long a refused growth is not tried again, in nanoseconds.
+    pub growth_pause_ns: u64,
+}
+
+/// The state of the machine.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    watermarks: Watermarks,
+    growing_chunks: u64,
+    paused_until_ns: NowNs,
+}
+
+impl Flow {
+    /// A machine with these margins.
+    pub fn new(watermarks: Watermarks) -> Self {
+        Self { watermarks, growing_chunks: 0, paused_until_ns: 0 }
+    }
+
+    /// Somebody wants `wanted` slots of one size now: what to do so that they, and the margin, are free.
+    pub fn demand(&mut self, now: NowNs, wanted: u64, occupancy: Occupancy) -> Action {
+        let margin = |ratio: f64| (occupancy.slots as f64 * ratio) as u64;
+        let low = wanted.max(margin(self.watermarks.low_free_ratio));
+        if occupancy.free_slots >= low {
+            return Action::Nothing;
+        }
+        let can_grow = occupancy.unbacked_chunks > self.growing_chunks && now >= self.paused_until_ns;
+        if can_grow {
+            let missing = (low - occupancy.free_slots).div_ceil(occupancy.slots_per_chunk.max(1));
+            let chunks =
+                self.watermarks.grow_chunks.max(missing).min(occupancy.unbacked_chunks - self.growing_chunks);
+            self.growing_chunks += chunks;
+            return Action::Grow { chunks };
+        }
+        // What is being grown comes soon; only what is wanted beyond it is worth an eviction.
+        let coming = occupancy.free_slots + self.growing_chunks * occupancy.slots_per_chunk;
+        if coming >= low {
+            return Action::Nothing;
+        }
+        let high = low.max(wanted + margin(self.watermarks.high_free_ratio));
+        Action::Evict { slots: high - occupancy.free_slots }
+    }
+
+    /// A chunk got its memory.
+    pub fn grown(&mut self) {
+        self.growing_chunks = self.growing_chunks.saturating_sub(1);
+    }
+
+    /// A chunk did not get its memory: the machine, the job's memory limit or the quota says no.
+    pub fn growth_refused(&mut self, now: NowNs) {
+        self.growing_chunks = self.growing_chunks.saturating_sub(1);
+        self.paused_until_ns = now + self.watermarks.growth_pause_ns;
+    }
+
+    /// Chunks whose memory is on its way.
+    pub fn growing_chunks(&self) -> u64 {
+        self.growing_chunks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow() -> Flow {
+        Flow::new(Watermarks {
+            low_free_ratio: 0.0,
+            high_free_ratio: 0.1,
+            grow_chunks: 2,
+            growth_pause_ns: 100,
+        })
+    }
+
+    fn occupancy(free_slots: u64, unbacked_chunks: u64) -> Occupancy {
+        Occupancy { free_slots, slots: 100, unbacked_chunks, slots_per_chunk: 10 }
+    }
+
+    #[test]
+    fn growth_comes_before_eviction() {
+        let mut flow = flow();
+        assert_eq!(flow.demand(0, 4, occupancy(0, 5)), Action::Grow { chunks: 2 });
+        assert_eq!(flow.growing_chunks(), 2);
+        flow.grown();
+        flow.grown();
+        assert_eq!(flow.demand(0, 4, occupancy(0, 0)), Action::Evict { slots: 14 });
+        assert_eq!(flow.demand(0, 4, occupancy(4, 0)), Action::Nothing);
+    }
+
+    #[test]
+    fn a_refused_growth_pauses() {
+        let mut flow = flow();
+        let _ = flow.demand(0, 1, occupancy(0, 1));
+        flow.growth_refused(0);
+        assert_eq!(flow.demand(50, 1, occupancy(0, 1)), Action::Evict { slots: 11 });
+        assert_eq!(flow.demand(100, 1, occupancy(0, 1)), Action::Grow { chunks: 1 });
+    }
+
+    #[test]
+    fn what_is_being_grown_is_not_evicted_for() {
+        let mut flow = flow();
+        assert_eq!(flow.demand(0, 30, occupancy(0, 3)), Action::Grow { chunks: 3 });
+        assert_eq!(flow.demand(0, 30, occupancy(0, 3)), Action::Nothing);
+        assert_eq!(flow.demand(0, 31, occupancy(0, 3)), Action::Evict { slots: 41 });
+    }
+}

@@ -1,0 +1,109 @@
+//! Grants: free slots handed out ahead of need, so that a put reserves without asking.
+//!
+//! A client's page holds lanes, one for each slot size it uses; a lane is a word of size and cells of one slot
+//! reference each. The node fills empty cells; the client takes and the node revokes by compare-and-swap on the same
+//! word, so exactly one of them gets the slot. Invariants: only the node stores a non-zero cell; a reference appears in
+//! at most one cell of all clients, and a taken one never comes back.
+
+use crate::slot::SlotRef;
+use crate::sync::{AtomicU64, Ordering};
+
+/// Words of a lane: its slot size and the cells.
+pub const LANE_WORDS: usize = 32;
+/// Cells of a lane.
+pub const LANE_CELLS: usize = LANE_WORDS - 1;
+
+/// Grants of one slot size to one client.
+#[derive(Clone, Copy, Debug)]
+pub struct Lane<'m> {
+    words: &'m [AtomicU64],
+}
+
+impl<'m> Lane<'m> {
+    /// Views a lane.
+    ///
+    /// # Panics
+    /// If there are not exactly [`LANE_WORDS`] words.
+    pub fn new(words: &'m [AtomicU64]) -> Self {
+        assert!(words.len() == LANE_WORDS);
+        Self { words }
+    }
+
+    /// Bytes of the slots in this lane; 0 for a lane not in use.
+    pub fn slot_bytes(&self) -> u64 {
+        self.words[0].load(Ordering::Acquire)
+    }
+
+    /// Gives an empty lane a size. Only the node calls this.
+    pub fn assign(&self, slot_bytes: u64) {
+        self.words[0].store(slot_bytes, Ordering::Release);
+    }
+
+    /// Hands out a slot; `false` if all cells are full. Only the node calls this.
+    #[must_use]
+    pub fn hand_out(&self, slot: SlotRef) -> bool {
+        match self.cells().iter().find(|cell| cell.load(Ordering::Relaxed) == 0) {
+            // Release: pairs with the Acquire in `take`; the slot is Granted before it can be taken.
+            Some(cell) => cell.store(slot.pack(), Ordering::Release),
+            None => return false,
+        }
+        true
+    }
+
+    /// Takes a slot, or `None` if none is handed out. Any thread of the client calls this.
+    #[must_use]
+    pub fn take(&self) -> Option<SlotRef> {
+        self.cells().iter().find_map(claim)
+    }
+
+    /// Takes all slots back that the client has not taken. Only the node calls this.
+    pub fn revoke(&self) -> impl Iterator<Item = SlotRef> + use<'m> {
+        self.cells().iter().filter_map(claim)
+    }
+
+    /// Slots handed out and not taken.
+    pub fn outstanding(&self) -> usize {
+        self.cells().iter().filter(|cell| cell.load(Ordering::Relaxed) != 0).count()
+    }
+
+    /// What the cells name, for adoption: slots that the client may still take.
+    pub fn peek(&self) -> impl Iterator<Item = SlotRef> + use<'m> {
+        self.cells().iter().filter_map(|cell| SlotRef::unpack(cell.load(Ordering::Acquire)))
+    }
+
+    fn cells(&self) -> &'m [AtomicU64] {
+        &self.words[1..]
+    }
+}
+
+/// Wins or loses the one race for a cell.
+fn claim(cell: &AtomicU64) -> Option<SlotRef> {
+    let word = cell.load(Ordering::Relaxed);
+    let slot = SlotRef::unpack(word)?;
+    // Acquire: pairs with the Release in `hand_out`. The swap decides between taker and revoker.
+    cell.compare_exchange(word, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok().then_some(slot)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sync::zeroed_words;
+    use std::vec::Vec;
+
+    #[test]
+    fn a_grant_goes_to_its_taker_or_back_to_the_node() {
+        let words = zeroed_words(LANE_WORDS);
+        let lane = Lane::new(&words);
+        lane.assign(4096);
+        let slot = |slot| SlotRef { arena: 0, slot, generation: 1 };
+        for i in 0..LANE_CELLS as u32 {
+            assert!(lane.hand_out(slot(i)));
+        }
+        assert!(!lane.hand_out(slot(99)));
+        assert_eq!(lane.take(), Some(slot(0)));
+        assert_eq!(lane.outstanding(), LANE_CELLS - 1);
+        let back: Vec<_> = lane.revoke().collect();
+        assert_eq!(back.len(), LANE_CELLS - 1);
+        assert_eq!(lane.take(), None);
+    }
+}
