@@ -1,0 +1,113 @@
+//! A cache of a given size that stores nothing: a policy, driven as the node drives it.
+//!
+//! Rules, the node's and the dry run's alike: a hit counts only while all blocks before it hit; every block that missed is
+//! inserted, root first; then the excess is evicted, never a block with a resident child. Invariant: after a request
+//! at most `capacity` blocks are resident.
+
+use crate::random::mix;
+use cascade_core::policy::{Arrival, BlockId, Fingerprint, Policy, Removal, Request};
+
+/// What the catalog of a node would know of a resident block.
+#[derive(Clone, Copy)]
+struct Resident {
+    id: u32,
+    parent: Option<BlockId>,
+    children: u32,
+}
+
+/// A prefix cache over dense block ids.
+pub(crate) struct PrefixCache {
+    policy: Box<dyn Policy>,
+    /// By block id: its handle while resident.
+    handles: Vec<Option<BlockId>>,
+    /// By handle.
+    residents: Vec<Resident>,
+    free: Vec<BlockId>,
+    matched: Vec<BlockId>,
+    missing: Vec<Fingerprint>,
+    requests: u64,
+}
+
+impl PrefixCache {
+    /// An empty cache for ids below `distinct_blocks`, as large as the policy's capacity.
+    pub(crate) fn new(policy: Box<dyn Policy>, distinct_blocks: usize) -> Self {
+        assert!(policy.is_empty());
+        Self {
+            policy,
+            handles: vec![None; distinct_blocks],
+            residents: Vec::new(),
+            free: Vec::new(),
+            matched: Vec::new(),
+            missing: Vec::new(),
+            requests: 0,
+        }
+    }
+
+    /// Serves one request and returns how many of its blocks hit.
+    pub(crate) fn serve(&mut self, chain: &[u32]) -> usize {
+        self.look_up(chain);
+        let hits = self.matched.len();
+        self.policy.touch(&Request {
+            number: self.requests,
+            matched: &self.matched,
+            missing: &self.missing,
+            blocks: chain.len() as u32,
+        });
+        self.requests += 1;
+        let mut parent = self.matched.last().copied();
+        for &id in &chain[hits..] {
+            // An id can be resident below its own miss only where a trace gives it two parents.
+            parent = Some(self.handles[id as usize].unwrap_or_else(|| self.insert(id, parent)));
+        }
+        self.evict_excess();
+        hits
+    }
+
+    fn look_up(&mut self, chain: &[u32]) {
+        self.matched.clear();
+        self.matched.extend(chain.iter().map_while(|&id| self.handles[id as usize]));
+        self.missing.clear();
+        self.missing.extend(chain[self.matched.len()..].iter().map(|&id| fingerprint(id)));
+    }
+
+    fn insert(&mut self, id: u32, parent: Option<BlockId>) -> BlockId {
+        let resident = Resident { id, parent, children: 0 };
+        let block = match self.free.pop() {
+            Some(block) => {
+                self.residents[block.0 as usize] = resident;
+                block
+            }
+            None => {
+                self.residents.push(resident);
+                BlockId(self.residents.len() as u32 - 1)
+            }
+        };
+        if let Some(parent) = parent {
+            self.residents[parent.0 as usize].children += 1;
+        }
+        self.handles[id as usize] = Some(block);
+        self.policy.insert(Arrival { block, fingerprint: fingerprint(id), parent });
+        block
+    }
+
+    fn evict_excess(&mut self) {
+        while self.policy.excess() > 0 {
+            let residents = &self.residents;
+            let is_leaf = &mut |block: BlockId| residents[block.0 as usize].children == 0;
+            // `None` asks for another call: the refused blocks went behind, and a finite tree has a leaf.
+            let Some(block) = self.policy.victim(is_leaf) else { continue };
+            self.policy.remove(block, Removal::Evicted);
+            let Resident { id, parent, .. } = self.residents[block.0 as usize];
+            if let Some(parent) = parent {
+                self.residents[parent.0 as usize].children -= 1;
+            }
+            self.handles[id as usize] = None;
+            self.free.push(block);
+        }
+    }
+}
+
+/// A key's fingerprint is uniform; an id of a trace is not.
+fn fingerprint(id: u32) -> Fingerprint {
+    mix(u64::from(id))
+}

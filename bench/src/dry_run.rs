@@ -1,0 +1,67 @@
+//! The dry run: a trace against the policies alone, no node and no bytes.
+//!
+//! Every policy runs at the same five shares of the trace's distinct blocks, beside Belady's bound. What a policy is asked
+//! here is what the node asks it (see `cache.rs`), so a ratio found here is the one that a node of that capacity gives.
+
+use crate::belady;
+use crate::cache::PrefixCache;
+use crate::trace::{Dense, Trace};
+use cascade_core::policy;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The capacities of a dry run, in percent of the distinct blocks.
+pub(crate) const SHARES_PERCENT: [usize; 5] = [1, 5, 10, 25, 50];
+
+/// The name that Belady's bound has among the policies.
+pub(crate) const BELADY: &str = "belady";
+
+/// What a dry run found.
+#[derive(Debug, Serialize)]
+pub(crate) struct DryRun {
+    pub(crate) trace: String,
+    pub(crate) requests: usize,
+    pub(crate) distinct_blocks: usize,
+    pub(crate) references: usize,
+    /// Hit ratio of a cache that never evicts.
+    pub(crate) unbounded_hit_ratio: f64,
+    /// Capacities in percent of the distinct blocks, and in blocks: never below one.
+    pub(crate) shares_percent: [usize; 5],
+    pub(crate) capacities: [usize; 5],
+    /// By name: block hit ratio at each capacity.
+    pub(crate) policies: BTreeMap<String, [f64; 5]>,
+}
+
+/// Replays `trace` under each of the named policies and under Belady's.
+///
+/// # Panics
+/// On a name that [`policy::by_name`] does not know.
+pub(crate) fn run(trace: &Trace, names: &[&str]) -> DryRun {
+    let dense = trace.dense();
+    let references = dense.references();
+    let ratio = |hits: usize| if references == 0 { 0.0 } else { hits as f64 / references as f64 };
+    let capacities = SHARES_PERCENT.map(|share| (dense.distinct_blocks * share / 100).max(1));
+    let mut policies = BTreeMap::new();
+    for &name in names {
+        policies.insert(name.to_owned(), capacities.map(|capacity| ratio(hits(&dense, name, capacity))));
+    }
+    policies.insert(BELADY.to_owned(), capacities.map(|capacity| ratio(belady::hits(&dense, capacity))));
+    DryRun {
+        trace: trace.name.clone(),
+        requests: dense.requests.len(),
+        distinct_blocks: dense.distinct_blocks,
+        references,
+        unbounded_hit_ratio: ratio(references - dense.distinct_blocks),
+        shares_percent: SHARES_PERCENT,
+        capacities,
+        policies,
+    }
+}
+
+/// Blocks that hit under one policy at one capacity.
+pub(crate) fn hits(trace: &Dense, name: &str, capacity_blocks: usize) -> usize {
+    let policy =
+        policy::by_name(name, capacity_blocks).unwrap_or_else(|| panic!("no policy is named {name}"));
+    let mut cache = PrefixCache::new(policy, trace.distinct_blocks);
+    trace.requests.iter().map(|chain| cache.serve(chain)).sum()
+}
