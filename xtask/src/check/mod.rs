@@ -37,7 +37,7 @@ enum Step {
     Deny,
     /// core builds for a target without an operating system.
     NoStd,
-    /// core compiles for aarch64.
+    /// core compiles for aarch64, its lints denied too.
     Aarch64,
     /// core's tests pass on aarch64, under qemu-user.
     Aarch64Tests,
