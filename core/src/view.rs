@@ -57,6 +57,12 @@ impl<'m> Region<'m> {
         })
     }
 
+    /// A model has no mapped memory: loom's words are handed to the machines themselves, never found in a region.
+    #[cfg(loom)]
+    pub fn words(&self, _offset_bytes: usize, _count: usize) -> Option<&'m [AtomicU64]> {
+        None
+    }
+
     /// A pointer to the bytes `[offset_bytes, offset_bytes + len_bytes)`, or `None` if they reach past the end.
     ///
     /// What lies there may change at any time; read it only through [`crate::copy`] and verify afterwards.
