@@ -14,6 +14,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod arena;
+pub mod bell;
 pub mod catalog;
 pub mod checksum;
 pub mod copy;
