@@ -1,3 +1,5 @@
-//! The command line.
+//! `cascade-node`: see `cascade-node --help`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    cascade_node::cli::main()
+}
