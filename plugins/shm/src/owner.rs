@@ -98,6 +98,17 @@ impl OwnerRecord {
 #[derive(Debug)]
 pub(crate) struct OwnerLock {
     file: OwnedFd,
+    /// The process that took it: a fork of it has a copy of this value, but not the lock.
+    pid: u32,
+}
+
+impl Drop for OwnerLock {
+    fn drop(&mut self) {
+        if self.pid == std::process::id() {
+            // If this fails, closing the file lets go as well, unless a child is just between fork and exec.
+            let _ = sys::unlock(&self.file);
+        }
+    }
 }
 
 /// How an attempt to take a segment ended.
@@ -123,7 +134,7 @@ impl OwnerLock {
             // Between our open and our lock the last owner may have removed the file: then we locked nothing.
             if directory.still_names(OWNER_FILE, &file) {
                 let previous = read_record(&file);
-                return Ok(Attempt::Taken(OwnerLock { file }, previous));
+                return Ok(Attempt::Taken(OwnerLock { file, pid: std::process::id() }, previous));
             }
         }
     }

@@ -15,6 +15,12 @@ pub(crate) fn try_lock(file: impl AsFd) -> Result<bool> {
     }
 }
 
+/// Gives the lock over a whole file back, also where a process that is between fork and exec has the descriptor too.
+pub(crate) fn unlock(file: impl AsFd) -> Result<()> {
+    let mut lock = libc::flock { l_type: libc::F_UNLCK as libc::c_short, ..whole_file() };
+    fcntl(file, libc::F_OFD_SETLK, &mut lock)
+}
+
 /// Whether somebody else has a lock anywhere on a file.
 pub(crate) fn is_locked(file: impl AsFd) -> Result<bool> {
     let mut lock = whole_file();

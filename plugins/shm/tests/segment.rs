@@ -84,12 +84,16 @@ fn an_arena_that_is_no_longer_configured_is_adopted_too() {
 #[test]
 fn a_segment_of_another_boot_or_without_a_region_or_unasked_for_is_replaced() {
     type Spoil = fn(&Path);
-    let spoil: [(&str, Spoil); 3] = [
+    let spoil: [(&str, Spoil); 4] = [
         ("another boot", |folder| {
             let mut owner: serde_json::Value =
                 serde_json::from_slice(&fs::read(folder.join("owner")).unwrap()).unwrap();
             owner["boot_id"] = json!("another");
             fs::write(folder.join("owner"), owner.to_string()).unwrap();
+        }),
+        ("never finished", |folder| {
+            let owner = fs::read_to_string(folder.join("owner")).unwrap();
+            fs::write(folder.join("owner"), owner.replace("\"ready\":true", "\"ready\":false")).unwrap();
         }),
         ("meta", |folder| fs::remove_file(folder.join("meta")).unwrap()),
         ("there was none", |folder| fs::write(folder.join("owner"), "{").unwrap()),

@@ -1,0 +1,236 @@
+//! What happens when processes die, freeze, or live elsewhere: with real ones.
+
+#[path = "support/child.rs"]
+mod child;
+mod support;
+
+use cascade_tier::capability::feature;
+use cascade_tier::{Action, CloseMode, MemoryRange, Status};
+use child::{ARGUMENT, Actor, ROLE, ready_until_killed};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::fs;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::Path;
+use std::process::Command;
+use support::*;
+
+/// The roles of child processes; as a test of its own, that there is no such role unless one is asked for.
+#[test]
+fn roles() {
+    let Ok(role) = std::env::var(ROLE) else { return assert!(std::env::var(ARGUMENT).is_err()) };
+    let argument = std::env::var(ARGUMENT).unwrap();
+    match role.as_str() {
+        "own" => own(Path::new(&argument), false),
+        "own and pass the lock on" => own(Path::new(&argument), true),
+        "collect" => ready_until_killed(&collect(Path::new(&argument), false).to_string()),
+        "be a client" => {
+            let pages = fs::File::options().read(true).write(true).open(&argument).unwrap();
+            lock_a_page(&pages);
+            ready_until_killed("")
+        }
+        "fill a small file system" => fill(Path::new(&argument)),
+        other => panic!("no role {other:?}"),
+    }
+}
+
+/// Owns a segment with `hot set` in it. With `pass_on` a grandchild, whose pid it tells, gets the lock as well.
+fn own(directory: &Path, pass_on: bool) -> ! {
+    let mut tier = open(&config(directory));
+    assert_eq!(allocate(&mut tier, 2, 0, MIB).status, Status::OK);
+    write(&tier, "arena-0", 100, b"hot set");
+    if !pass_on {
+        ready_until_killed("");
+    }
+    for entry in fs::read_dir("/proc/self/fd").unwrap().map_while(Result::ok) {
+        if fs::read_link(entry.path()).is_ok_and(|target| target == directory.join("owner")) {
+            let number = entry.file_name().to_str().unwrap().parse().unwrap();
+            // SAFETY: the tier holds it open.
+            fcntl_setfd(unsafe { BorrowedFd::borrow_raw(number) }, FdFlags::empty()).unwrap();
+        }
+    }
+    let grandchild = Command::new("sleep").arg("600").spawn().unwrap();
+    ready_until_killed(&grandchild.id().to_string())
+}
+
+fn lock_a_page(pages: &fs::File) {
+    let range = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 4096,
+        l_len: 4096,
+        l_pid: 0,
+    };
+    // SAFETY: the file is open, and the command reads one `flock`.
+    assert_eq!(unsafe { libc::fcntl(pages.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) }, 0);
+}
+
+/// Takes all there is of a file system of 16 MiB and asks for more. A SIGBUS would end it unready.
+fn fill(root: &Path) -> ! {
+    let mut large = config(&root.join("segment"));
+    large["regions"][2]["bytes"] = json!(64 * MIB);
+    let mut tier = open(&large);
+    assert_eq!(allocate(&mut tier, 2, 0, 8 * MIB).status, Status::OK);
+    assert_eq!(allocate(&mut tier, 2, 0, 64 * MIB).status, Status::NO_SPACE);
+    // Copies to where there is no memory: by the kernel's hand through a descriptor, and through a mapping.
+    let host = vec![7_u8; 32 * MIB as usize];
+    let memory = cascade_tier::Memory::new("host", host.len() as u64).at(host.as_ptr().cast_mut());
+    // SAFETY: `host` lives until the process ends, and nobody writes it.
+    let host = unsafe { tier.register_memory(&memory) }.unwrap();
+    let [head, tail] = [0, 32 * MIB].map(|offset| MemoryRange::new(2, offset, 32 * MIB));
+    let source = MemoryRange::new(host, 0, 32 * MIB);
+    assert_eq!(perform(&mut tier, Action::Copy { source, target: tail }).status, Status::NO_SPACE);
+    assert_eq!(perform(&mut tier, Action::Copy { source: tail, target: head }).status, Status::NO_SPACE);
+    tier.close(CloseMode::Unlink).unwrap();
+    ready_until_killed("")
+}
+
+fn collect(root: &Path, dry_run: bool) -> Value {
+    let report = library().collect_garbage(&json!({"root": root, "dry_run": dry_run}).to_string()).unwrap();
+    serde_json::from_str(&report).unwrap()
+}
+
+#[test]
+fn a_killed_owners_segment_is_adopted_with_its_bytes() {
+    let scratch = Scratch::new();
+    let (owner, _) = Actor::start("own", scratch.segment().to_str().unwrap());
+    let error = try_open(&config(&scratch.segment())).unwrap_err();
+    assert_eq!(error.status, Status::OWNED);
+    assert!(error.message.contains(&format!("pid {} on here", owner.pid())), "{error}");
+    owner.kill();
+    let tier = open(&config(&scratch.segment()));
+    assert!(tier.capabilities().unwrap().has(feature::ADOPTED));
+    assert_eq!(read(&tier, "arena-0", 100, 7), b"hot set");
+}
+
+#[test]
+fn a_frozen_owner_is_a_living_one() {
+    let scratch = Scratch::new();
+    let (owner, _) = Actor::start("own", scratch.segment().to_str().unwrap());
+    owner.signal(Signal::STOP);
+    assert_eq!(try_open(&config(&scratch.segment())).unwrap_err().status, Status::OWNED);
+}
+
+#[test]
+fn a_dead_owner_whose_lock_lives_on_is_waited_for() {
+    let scratch = Scratch::new();
+    let (owner, heir) = Actor::start("own and pass the lock on", scratch.segment().to_str().unwrap());
+    owner.kill();
+    let mut patient = config(&scratch.segment());
+    patient["owner_wait_ms"] = json!(60_000);
+    let opening = std::thread::spawn(move || open(&patient));
+    kill(&heir);
+    let tier = opening.join().unwrap();
+    assert_eq!(stats(&tier)["directory"], json!(scratch.segment()));
+    assert_eq!(read(&tier, "arena-0", 100, 7), b"hot set");
+}
+
+#[test]
+fn an_owner_that_cannot_exit_is_left_behind_and_its_successor_is_the_one() {
+    let scratch = Scratch::new();
+    let (owner, heir) = Actor::start("own and pass the lock on", scratch.segment().to_str().unwrap());
+    owner.kill();
+    let tier = open(&config(&scratch.segment()));
+    let beside = scratch.path().join("segment.2");
+    assert_eq!(stats(&tier)["directory"], json!(beside));
+    assert!(stats(&tier)["warnings"].to_string().contains("left to `gc`"), "{}", stats(&tier));
+    assert_eq!(stats(&tier)["adopted"], false);
+
+    // The old one is free again, but the instance has its node.
+    kill(&heir);
+    let error = try_open(&config(&scratch.segment())).unwrap_err();
+    assert_eq!(error.status, Status::OWNED);
+    assert!(error.message.contains("segment.2"), "{error}");
+
+    let report = collect(scratch.path(), false);
+    assert_eq!(report["removed"][0]["directory"], json!(scratch.segment()));
+    assert_eq!(report["kept"][0]["directory"], json!(beside));
+}
+
+/// Kills a process that is not our child, and waits until its descriptors are gone.
+fn kill(pid: &str) {
+    assert!(Command::new("kill").args(["-9", pid]).status().unwrap().success());
+    while fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|descriptors| descriptors.count() > 0) {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn gc_keeps_the_living_and_takes_the_dead() {
+    let scratch = Scratch::new();
+    let (owner, _) = Actor::start("own", scratch.segment().to_str().unwrap());
+    let report = collect(scratch.path(), false);
+    let reason = report["kept"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains(&format!("pid {}", owner.pid())), "{report}");
+    owner.kill();
+
+    let report = collect(scratch.path(), true);
+    assert!(report["removed"][0]["bytes"].as_u64().unwrap() >= MIB, "{report}");
+    assert!(scratch.segment().exists(), "a dry run removes nothing");
+
+    collect(scratch.path(), false);
+    assert!(!scratch.segment().exists());
+}
+
+#[test]
+fn gc_keeps_a_segment_that_a_client_reads() {
+    let scratch = Scratch::new();
+    let (owner, _) = Actor::start("own", scratch.segment().to_str().unwrap());
+    let pages = scratch.segment().join("pages");
+    let (client, _) = Actor::start("be a client", pages.to_str().unwrap());
+    owner.kill();
+    let report = collect(scratch.path(), false);
+    assert!(report["kept"][0]["reason"].as_str().unwrap().contains("a client lives"), "{report}");
+    client.kill();
+    let report = collect(scratch.path(), false);
+    assert_eq!(report["removed"][0]["directory"], json!(scratch.segment()));
+}
+
+#[test]
+fn gc_from_another_pid_namespace_keeps_a_live_segment() {
+    let scratch = Scratch::new();
+    let (owner, _) = Actor::start("own", scratch.segment().to_str().unwrap());
+    let elsewhere = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"];
+    let Some((_collector, report)) =
+        Actor::start_under(&elsewhere, "collect", scratch.path().to_str().unwrap())
+    else {
+        println!("SKIPPED: this machine lets nobody make a PID namespace");
+        return;
+    };
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["removed"], json!([]), "{report}");
+    assert!(report["kept"][0]["reason"].as_str().unwrap().contains(&format!("pid {}", owner.pid())));
+    assert!(scratch.segment().join("arena-0").exists());
+}
+
+#[test]
+fn gc_touches_nothing_that_is_no_segment_and_needs_no_root() {
+    let scratch = Scratch::new();
+    let notes = scratch.path().join("notes");
+    fs::create_dir(&notes).unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(&notes, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(notes.join("todo"), "keep").unwrap();
+    std::os::unix::fs::symlink(&notes, scratch.path().join("link")).unwrap();
+    let report = collect(scratch.path(), false);
+    assert_eq!(report["removed"], json!([]), "{report}");
+    assert!(notes.join("todo").exists());
+    assert_eq!(collect(&scratch.path().join("missing"), false)["kept"], json!([]));
+}
+
+#[test]
+fn a_full_file_system_is_an_answer_and_never_a_signal() {
+    let scratch = Scratch::new();
+    let mounting =
+        format!("mount -t tmpfs -o size=16m,mode=700 none {} && exec \"$@\"", scratch.path().display());
+    let small = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", &mounting, "sh"];
+    let can_mount =
+        Command::new(small[0]).args(&small[1..]).arg("true").status().is_ok_and(|status| status.success());
+    if !can_mount {
+        println!("SKIPPED: this machine lets nobody mount a small file system");
+        return;
+    }
+    let filled = Actor::start_under(&small, "fill a small file system", scratch.path().to_str().unwrap());
+    assert!(filled.is_some(), "it died before it was done");
+}
