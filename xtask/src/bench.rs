@@ -5,7 +5,8 @@ use std::fs;
 use crate::child;
 use crate::dist;
 use crate::failure::{Context, Result};
-use crate::process::{Cmd, Stream};
+use crate::lines::Stream;
+use crate::process::Cmd;
 use crate::workspace::{self, Metadata};
 
 #[derive(clap::Args)]

@@ -47,7 +47,11 @@ pub(crate) fn run(args: &Args) -> Result {
 }
 
 fn replay(dist: &dist::Dist, instance: &str, trace: Option<PathBuf>, args: &Args) -> Cmd {
-    let bench = Cmd::new(dist.program("cascade-bench")).args(["replay", "--instance", instance]);
+    let bench = Cmd::new(dist.program("cascade-bench")).without("CASCADE_SOCKET").args([
+        "replay",
+        "--instance",
+        instance,
+    ]);
     let bench = match trace {
         Some(trace) => bench.arg("--trace").arg(trace),
         None => bench.args(["--generate", "chat"]),

@@ -15,6 +15,7 @@ mod demo;
 mod dist;
 mod failure;
 mod fuzz;
+mod lines;
 mod model;
 mod node;
 mod process;

@@ -43,6 +43,8 @@ impl Node {
         let out = File::create(&log).context(log.display())?;
         let err = out.try_clone().context(log.display())?;
         let child = Cmd::new(dist.program("cascade-node"))
+            // It would name another node's socket, whatever the instance.
+            .without("CASCADE_SOCKET")
             .args(["run", "--profile", profile, "--instance", instance])
             .args(["--ready-fd".to_owned(), announce.as_raw_fd().to_string()])
             .start(out.into(), err.into())?;

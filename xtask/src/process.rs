@@ -5,15 +5,14 @@
 //! terminal it stays in ours, so that Ctrl-C reaches all of it.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::child::{self, outcome};
 use crate::failure::{Context, Result};
+use crate::lines::{self, Stream};
 use crate::{tools, workspace};
 
 /// A command to be run in the workspace root. The verbs are [`run`](Self::run), [`capture`](Self::capture) and [`watch`](Self::watch).
@@ -22,13 +21,14 @@ pub(crate) struct Cmd {
     program: OsString,
     args: Vec<OsString>,
     envs: Vec<(String, OsString)>,
+    hidden: Vec<String>,
     limit: Option<Duration>,
 }
 
 impl Cmd {
     /// A command that runs `program`, looked up in PATH, in the workspace root.
     pub(crate) fn new(program: impl Into<OsString>) -> Self {
-        Self { program: program.into(), args: Vec::new(), envs: Vec::new(), limit: None }
+        Self { program: program.into(), args: Vec::new(), envs: Vec::new(), hidden: Vec::new(), limit: None }
     }
 
     /// The cargo that started us, so that the toolchain stays the pinned one.
@@ -54,6 +54,12 @@ impl Cmd {
 
     pub(crate) fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.envs.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Hides a variable of ours from the child.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.hidden.push(name.to_owned());
         self
     }
 
@@ -101,12 +107,7 @@ impl Cmd {
         eprintln!("$ {}", self.line());
         let started = Instant::now();
         let mut child = self.spawn(Stdio::piped(), Stdio::piped())?;
-        let (sender, lines) = mpsc::channel();
-        let readers = [
-            child.stdout.take().map(|pipe| forward(pipe, Stream::Out, sender.clone())),
-            child.stderr.take().map(|pipe| forward(pipe, Stream::Err, sender.clone())),
-        ];
-        drop(sender);
+        let lines = lines::of(&mut child);
         let status = thread::scope(|scope| {
             let waiting = scope.spawn(|| self.wait(child));
             for (stream, line) in lines {
@@ -114,9 +115,6 @@ impl Cmd {
             }
             waiting.join().expect("waiting for a child does not panic")
         })?;
-        for reader in readers.into_iter().flatten() {
-            reader.join().expect("reading a pipe does not panic");
-        }
         eprintln!("  {} in {:.1} s", outcome(status), started.elapsed().as_secs_f64());
         Ok(status)
     }
@@ -145,6 +143,9 @@ impl Cmd {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args).envs(self.envs.iter().map(|(name, value)| (name, value)));
+        for name in &self.hidden {
+            command.env_remove(name);
+        }
         command.env("PATH", tools::search_path()).current_dir(workspace::root());
         command
     }
@@ -166,32 +167,6 @@ impl Cmd {
         child::kill(&mut child)?;
         Err(format!("`{}` ran for longer than {} s and was killed", self.line(), limit.as_secs()).into())
     }
-}
-
-/// Where a line came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stream {
-    Out,
-    Err,
-}
-
-fn forward(
-    pipe: impl Read + Send + 'static,
-    stream: Stream,
-    lines: mpsc::Sender<(Stream, String)>,
-) -> thread::JoinHandle<()> {
-    thread::spawn(move || {
-        let mut pipe = BufReader::new(pipe);
-        let mut line = Vec::new();
-        // Bytes, not `lines()`: a test may print what is not UTF-8, and must not end our reading by it.
-        while pipe.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-            let text = String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned();
-            if lines.send((stream, text)).is_err() {
-                return;
-            }
-            line.clear();
-        }
-    })
 }
 
 fn quoted(word: &OsString) -> String {

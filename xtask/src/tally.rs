@@ -1,8 +1,17 @@
-//! What a run of tests came to, read off the summary lines of cargo-nextest and of Rust's own test harness.
+//! What a run of tests came to, read off the summary lines of cargo-nextest or of Rust's own test harness.
 
 use std::ops::AddAssign;
 
 use crate::skips::Skip;
+
+/// Whose output is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runner {
+    /// cargo-nextest, which shows the harness's summary of each test within its own.
+    Nextest,
+    /// `cargo test`: one summary for each binary.
+    Harness,
+}
 
 /// Counts of tests, summed up over all binaries of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,12 +26,16 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// Takes note of one line of a runner's output.
-    pub(crate) fn note(&mut self, line: &str) {
+    pub(crate) fn note(&mut self, runner: Runner, line: &str) {
         if let Some(skip) = Skip::parse(line) {
             self.skips.push(skip);
-        } else if let Some(counts) = harness_summary(line).or_else(|| nextest_summary(line)) {
-            *self += counts;
+            return;
         }
+        let counts = match runner {
+            Runner::Nextest => nextest_summary(line),
+            Runner::Harness => harness_summary(line),
+        };
+        *self += counts.unwrap_or_default();
     }
 
     /// The one plain line at the end. A test that said SKIPPED counts as skipped, not as passed.
@@ -83,44 +96,62 @@ fn sum<'a>(counts: impl Iterator<Item = &'a str>) -> Tally {
 
 #[cfg(test)]
 mod tests {
+    use super::Runner::{Harness, Nextest};
     use super::*;
 
-    fn noted(lines: &[&str]) -> Tally {
+    fn noted(runner: Runner, lines: &[&str]) -> Tally {
         let mut tally = Tally::default();
-        lines.iter().for_each(|line| tally.note(line));
+        lines.iter().for_each(|line| tally.note(runner, line));
         tally
     }
 
     #[test]
     fn the_harness_summary_is_read() {
         let line = "test result: FAILED. 5 passed; 2 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.00s";
-        assert_eq!(noted(&[line]), Tally { passed: 5, failed: 2, ignored: 1, skips: vec![] });
+        assert_eq!(noted(Harness, &[line]), Tally { passed: 5, failed: 2, ignored: 1, skips: vec![] });
     }
 
     #[test]
     fn the_nextest_summary_is_read() {
         let line = "     Summary [   0.012s] 7 tests run: 4 passed (1 slow, 1 leaky), 1 failed, 2 timed out, 3 skipped";
-        assert_eq!(noted(&[line]), Tally { passed: 4, failed: 3, ignored: 3, skips: vec![] });
+        assert_eq!(noted(Nextest, &[line]), Tally { passed: 4, failed: 3, ignored: 3, skips: vec![] });
     }
 
     #[test]
     fn a_single_test_is_read() {
-        assert_eq!(noted(&["Summary [   0.003s] 1 test run: 1 passed, 0 skipped"]).passed, 1);
+        assert_eq!(noted(Nextest, &["Summary [   0.003s] 1 test run: 1 passed, 0 skipped"]).passed, 1);
     }
 
     #[test]
-    fn runs_add_up_and_a_skip_is_not_a_pass() {
-        let tally = noted(&[
-            "running 3 tests",
-            "    SKIPPED hbm: no GPU",
-            "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
-            "test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
-        ]);
+    fn what_nextest_shows_of_a_test_is_not_counted_again() {
+        let tally = noted(
+            Nextest,
+            &[
+                "    test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+                "     Summary [   0.003s] 1 test run: 1 passed, 0 skipped",
+            ],
+        );
+        assert_eq!(tally.line(), "1 passed, 0 failed, 0 skipped");
+    }
+
+    #[test]
+    fn binaries_add_up_and_a_skip_is_not_a_pass() {
+        let tally = noted(
+            Harness,
+            &[
+                "running 3 tests",
+                "    SKIPPED hbm: no GPU",
+                "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+                "test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+            ],
+        );
         assert_eq!(tally.line(), "4 passed, 0 failed, 1 skipped");
     }
 
     #[test]
-    fn a_failure_list_is_no_summary() {
-        assert_eq!(noted(&["failures:", "test result", "Summary of changes"]), Tally::default());
+    fn other_lines_are_no_summary() {
+        for runner in [Nextest, Harness] {
+            assert_eq!(noted(runner, &["failures:", "test result", "Summary of changes"]), Tally::default());
+        }
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use crate::child;
 use crate::failure::{self, Result};
-use crate::process::{Cmd, Stream};
+use crate::lines::Stream;
+use crate::process::Cmd;
 use crate::skips;
-use crate::tally::Tally;
+use crate::tally::{Runner, Tally};
 
 /// Far above what the tests take (10 minutes with the build, on two cores): it ends what hangs.
 const LIMIT: Duration = Duration::from_secs(25 * 60);
@@ -35,27 +36,27 @@ pub(crate) fn run(args: &Args) -> Result {
 }
 
 fn tests(args: &Args, tally: &mut Tally) -> Result {
-    let cmd = if Cmd::cargo().args(["nextest", "--version"]).succeeds() {
+    if Cmd::cargo().args(["nextest", "--version"]).succeeds() {
         let nextest = ["nextest", "run", "--workspace", "--no-fail-fast", "--color", "never"];
         // A passing test's output is shown because that is where it says SKIPPED.
         let shown = ["--success-output", "immediate", "--config-file", "xtask/nextest.toml"];
-        Cmd::cargo().args(nextest).args(shown).args(&args.filter)
+        counted(Cmd::cargo().args(nextest).args(shown).args(&args.filter), Runner::Nextest, tally)
     } else {
         let harness = ["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"];
-        Cmd::cargo().args(harness).args(&args.filter).args(["--", "--show-output", "--color", "never"])
-    };
-    counted(cmd, tally)
+        let cmd = Cmd::cargo().args(harness).args(&args.filter);
+        counted(cmd.args(["--", "--show-output", "--color", "never"]), Runner::Harness, tally)
+    }
 }
 
 fn doc_tests(args: &Args, tally: &mut Tally) -> Result {
     let cmd = Cmd::cargo().args(["test", "--workspace", "--doc", "--no-fail-fast"]).args(&args.filter);
-    counted(cmd.args(["--", "--color", "never"]), tally)
+    counted(cmd.args(["--", "--color", "never"]), Runner::Harness, tally)
 }
 
 /// Runs a test command, shows its output and counts.
-fn counted(cmd: Cmd, tally: &mut Tally) -> Result {
+fn counted(cmd: Cmd, runner: Runner, tally: &mut Tally) -> Result {
     let status = cmd.limit(LIMIT).watch(|stream, line| {
-        tally.note(line);
+        tally.note(runner, line);
         match stream {
             Stream::Out => println!("{line}"),
             Stream::Err => eprintln!("{line}"),

@@ -7,7 +7,7 @@ use crate::failure::Result;
 use crate::process::Cmd;
 
 /// What must be there.
-const REQUIRED: [&str; 23] = [
+const REQUIRED: [&str; 24] = [
     ".ci/run",
     ".github/workflows/ci.yml",
     ".gitignore",
@@ -21,6 +21,7 @@ const REQUIRED: [&str; 23] = [
     "README.md",
     "bench/Cargo.toml",
     "cascade-node/Cargo.toml",
+    "cascade-node/profiles/laptop.toml",
     "clients/rust/Cargo.toml",
     "core/Cargo.toml",
     "deny.toml",
