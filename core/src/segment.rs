@@ -358,8 +358,9 @@ impl<'m> Segment<'m> {
 
     /// The word of a chunk: bytes of its slots, 0 while it is not cut.
     pub fn chunk_word(&self, arena: u8, chunk: u32) -> Option<&'m AtomicU64> {
-        let before: u64 = self.geometry.chunks[..usize::from(arena)].iter().sum();
+        // An arena number may come from a client's request: it is a claim.
         let chunks = *self.geometry.chunks.get(usize::from(arena))?;
+        let before: u64 = self.geometry.chunks[..usize::from(arena)].iter().sum();
         (u64::from(chunk) < chunks).then(|| &self.chunk_words[(before + u64::from(chunk)) as usize])
     }
 
@@ -475,6 +476,10 @@ mod tests {
         assert!(segment.bytes(slot, (300 << 10) + 1).is_none());
         segment.chunk_word(0, 1).unwrap().store(u64::MAX, Ordering::Relaxed);
         assert_eq!(segment.extent(0, 258), None);
+        for arena in [2, ARENAS_MAX as u8, u8::MAX] {
+            assert_eq!(segment.extent(arena, 0), None);
+            assert!(segment.bytes(SlotRef { arena, ..slot }, 1).is_none());
+        }
     }
 
     #[test]
