@@ -110,3 +110,67 @@ impl Policy for Arc {
         self.trim_ghosts();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{evict, insert, touch};
+    use super::*;
+
+    /// Four blocks in two chains, the first of them touched.
+    fn half_frequent() -> Arc {
+        let mut arc = Arc::new(4);
+        insert(&mut arc, &[0, 1]);
+        touch(&mut arc, &[0, 1]);
+        insert(&mut arc, &[2, 3]);
+        arc
+    }
+
+    #[test]
+    fn blocks_seen_once_leave_first_and_tails_before_roots() {
+        assert_eq!(evict(&mut half_frequent(), 4), [3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn a_scan_does_not_flush_blocks_seen_again() {
+        let mut arc = half_frequent();
+        for block in 10..30 {
+            insert(&mut arc, &[block]);
+            let excess = arc.excess();
+            evict(&mut arc, excess);
+        }
+        assert!(arc.contains(BlockId(0)) && arc.contains(BlockId(1)));
+    }
+
+    #[test]
+    fn a_ghost_of_a_recent_block_raises_the_target_and_returns_as_frequent() {
+        let mut arc = half_frequent();
+        assert_eq!(evict(&mut arc, 1), [3]);
+        insert(&mut arc, &[3]);
+        assert_eq!(arc.recent_target, 1.0);
+        assert_eq!(arc.residents.list_of(BlockId(3)), Some(FREQUENT));
+        // One recent block is within the target now, so a frequent one leaves; its ghost lowers the target again.
+        assert_eq!(evict(&mut arc, 1), [1]);
+        insert(&mut arc, &[1]);
+        assert_eq!(arc.recent_target, 0.0);
+    }
+
+    #[test]
+    fn dropped_blocks_leave_no_ghost() {
+        let mut arc = half_frequent();
+        arc.remove(BlockId(3), Removal::Dropped);
+        insert(&mut arc, &[3]);
+        assert_eq!((arc.recent_target, arc.residents.list_of(BlockId(3))), (0.0, Some(RECENT)));
+    }
+
+    #[test]
+    fn a_smaller_capacity_cuts_target_and_ghosts() {
+        let mut arc = half_frequent();
+        evict(&mut arc, 2);
+        insert(&mut arc, &[2, 3]);
+        arc.set_capacity(1);
+        assert!(arc.recent_target <= 1.0);
+        assert_eq!(arc.excess(), 3);
+        evict(&mut arc, 3);
+        assert!(arc.len() + arc.recent_ghosts.len() + arc.frequent_ghosts.len() <= 2);
+    }
+}

@@ -61,3 +61,36 @@ impl Policy for Lru {
         self.residents.remove(block);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{evict, insert, touch};
+    use super::*;
+
+    #[test]
+    fn a_chain_leaves_from_its_tail() {
+        let mut lru = Lru::new(8);
+        insert(&mut lru, &[0, 1, 2]);
+        insert(&mut lru, &[5, 6]);
+        assert_eq!(evict(&mut lru, 5), [2, 1, 0, 6, 5]);
+    }
+
+    #[test]
+    fn new_blocks_are_older_than_the_prefix_that_they_continue() {
+        let mut lru = Lru::new(8);
+        insert(&mut lru, &[0, 1]);
+        insert(&mut lru, &[5]);
+        touch(&mut lru, &[0, 1]);
+        lru.insert(Arrival { block: BlockId(2), fingerprint: 2, parent: Some(BlockId(1)) });
+        assert_eq!(evict(&mut lru, 4), [5, 2, 1, 0]);
+    }
+
+    #[test]
+    fn a_refused_block_goes_behind_the_others() {
+        let mut lru = Lru::new(8);
+        insert(&mut lru, &[0]);
+        insert(&mut lru, &[1]);
+        assert_eq!(lru.victim(&mut |block| block != BlockId(0)), Some(BlockId(1)));
+        assert_eq!(evict(&mut lru, 2), [1, 0]);
+    }
+}

@@ -66,6 +66,8 @@ mod lru;
 mod resident;
 mod s3fifo;
 mod sketch;
+#[cfg(test)]
+mod testing;
 mod wtinylfu;
 
 use alloc::boxed::Box;

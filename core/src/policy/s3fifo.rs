@@ -156,3 +156,65 @@ impl Policy for S3Fifo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{evict, insert, touch};
+    use super::*;
+
+    #[test]
+    fn a_block_hit_in_the_small_queue_moves_on_and_the_others_leave() {
+        let mut s3 = S3Fifo::new(10);
+        insert(&mut s3, &[0, 1, 2]);
+        touch(&mut s3, &[0]);
+        insert(&mut s3, &[5]);
+        // 2 and 1 came with 0 but were not hit; 0 passes; 5 is all that the small queue may keep.
+        assert_eq!(evict(&mut s3, 3), [2, 1, 0]);
+        assert!(s3.contains(BlockId(5)));
+    }
+
+    #[test]
+    fn each_hit_buys_one_round_in_the_main_queue() {
+        let mut s3 = S3Fifo::new(10);
+        for block in [0, 1] {
+            insert(&mut s3, &[block]);
+            touch(&mut s3, &[block]);
+        }
+        insert(&mut s3, &[9]);
+        // Both pass into the main queue, where 0, the older one, is hit twice more.
+        assert_eq!(s3.victim(&mut |_| true), Some(BlockId(0)));
+        touch(&mut s3, &[0]);
+        touch(&mut s3, &[0]);
+        assert_eq!(evict(&mut s3, 2), [1, 0]);
+    }
+
+    #[test]
+    fn a_block_whose_ghost_is_known_skips_the_small_queue() {
+        let mut s3 = S3Fifo::new(10);
+        insert(&mut s3, &[0]);
+        insert(&mut s3, &[1]);
+        assert_eq!(evict(&mut s3, 1), [0]);
+        insert(&mut s3, &[0]);
+        assert_eq!(s3.residents.list_of(BlockId(0)), Some(MAIN));
+    }
+
+    #[test]
+    fn dropped_blocks_leave_no_ghost() {
+        let mut s3 = S3Fifo::new(10);
+        insert(&mut s3, &[0]);
+        s3.remove(BlockId(0), Removal::Dropped);
+        insert(&mut s3, &[0]);
+        assert_eq!(s3.residents.list_of(BlockId(0)), Some(SMALL));
+    }
+
+    #[test]
+    fn a_new_child_does_not_inherit_the_age_of_a_parent_that_was_hit() {
+        let mut s3 = S3Fifo::new(10);
+        insert(&mut s3, &[0]);
+        insert(&mut s3, &[5]);
+        touch(&mut s3, &[0]);
+        s3.insert(Arrival { block: BlockId(1), fingerprint: 1, parent: Some(BlockId(0)) });
+        // Beside its parent it would have been the first victim.
+        assert_eq!(evict(&mut s3, 1), [5]);
+    }
+}

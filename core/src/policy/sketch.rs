@@ -27,7 +27,11 @@ impl Sketch {
     /// A sketch that tells `blocks` fingerprints apart fairly.
     pub(super) fn new(blocks: usize) -> Self {
         let words = blocks.next_power_of_two().max(8);
-        Self { words: vec![0; words], samples: 0, samples_max: blocks.saturating_mul(SAMPLES_PER_BLOCK).max(1) }
+        Self {
+            words: vec![0; words],
+            samples: 0,
+            samples_max: blocks.saturating_mul(SAMPLES_PER_BLOCK).max(1),
+        }
     }
 
     /// Counts one sight of `fingerprint`.

@@ -36,11 +36,26 @@ impl WTinyLfu {
     }
 
     fn protected_max(&self) -> usize {
-        (self.capacity - self.window_target().min(self.capacity)) * 4 / 5
+        self.main_max() * 4 / 5
     }
 
     fn estimate(&self, block: BlockId) -> u64 {
         self.sketch.estimate(self.residents.fingerprint(block))
+    }
+
+    fn main_max(&self) -> usize {
+        self.capacity - self.window_target().min(self.capacity)
+    }
+
+    /// Lets what falls out of the window into the main part while that has room: nobody has to leave, so there is no contest.
+    /// Not done on arrival, when the chain is still incomplete and its order would be lost.
+    fn fill_main(&mut self) {
+        while self.residents.len(WINDOW) > self.window_target()
+            && self.residents.len(PROBATION) + self.residents.len(PROTECTED) < self.main_max()
+        {
+            let Some(block) = self.residents.oldest(WINDOW) else { return };
+            self.residents.renew(PROBATION, block);
+        }
     }
 
     /// Sends the oldest protected blocks back on probation until the share is kept.
@@ -79,6 +94,7 @@ impl Policy for WTinyLfu {
     }
 
     fn touch(&mut self, request: &Request<'_>) {
+        self.fill_main();
         for &block in request.matched.iter().rev() {
             let Some(list) = self.residents.list_of(block) else { continue };
             self.sketch.increment(self.residents.fingerprint(block));
@@ -90,14 +106,10 @@ impl Policy for WTinyLfu {
     fn insert(&mut self, arrival: Arrival) {
         self.sketch.increment(arrival.fingerprint);
         self.residents.admit(WINDOW, arrival, |_| true);
-        // While there is room nobody has to leave for what falls out of the window, so there is no contest.
-        while self.len() <= self.capacity && self.residents.len(WINDOW) > self.window_target() {
-            let Some(block) = self.residents.oldest(WINDOW) else { return };
-            self.residents.renew(PROBATION, block);
-        }
     }
 
     fn victim(&mut self, evictable: &mut dyn FnMut(BlockId) -> bool) -> Option<BlockId> {
+        self.fill_main();
         let mut patience = REFUSALS_MAX - 1;
         let mut rival = self.residents.scan(PROBATION, &mut patience, evictable);
         if rival.is_none() {
@@ -117,5 +129,63 @@ impl Policy for WTinyLfu {
 
     fn remove(&mut self, block: BlockId, _: Removal) {
         self.residents.remove(block);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{evict, insert, touch};
+    use super::*;
+
+    /// Full with 0..4, each in its own chain and seen twice; window of one.
+    fn full() -> WTinyLfu {
+        let mut tiny = WTinyLfu::new(4);
+        for block in 0..4 {
+            insert(&mut tiny, &[block]);
+        }
+        for block in 0..4 {
+            touch(&mut tiny, &[block]);
+        }
+        tiny
+    }
+
+    #[test]
+    fn a_scan_of_new_blocks_passes_through_the_window_only() {
+        let mut tiny = full();
+        insert(&mut tiny, &[10]);
+        // 3 was in the window; 10 pushes it out, and being seen as often as any other it leaves at the tie.
+        assert_eq!(evict(&mut tiny, 1), [3]);
+        for block in 11..40 {
+            insert(&mut tiny, &[block]);
+            assert_eq!(evict(&mut tiny, 1), [block - 1]);
+        }
+    }
+
+    #[test]
+    fn a_newcomer_seen_more_often_takes_the_place_of_the_victim() {
+        let mut tiny = full();
+        touch(&mut tiny, &[3]);
+        insert(&mut tiny, &[10]);
+        // 2 was demoted when protected passed its share of two, or 0 was: the oldest on probation leaves in place of 3.
+        let left = evict(&mut tiny, 1);
+        assert_eq!(left, [0]);
+        assert_eq!(tiny.residents.list_of(BlockId(3)), Some(PROBATION));
+    }
+
+    #[test]
+    fn a_touch_protects_and_the_protected_share_is_kept() {
+        let mut tiny = WTinyLfu::new(100);
+        (0..100).for_each(|block| insert(&mut tiny, &[block]));
+        (0..99).for_each(|block| touch(&mut tiny, &[block]));
+        assert_eq!(tiny.residents.len(PROTECTED), 79);
+        assert_eq!(tiny.residents.len(PROBATION), 20);
+        assert_eq!(tiny.residents.list_of(BlockId(98)), Some(PROTECTED));
+    }
+
+    #[test]
+    fn a_chain_leaves_from_its_tail() {
+        let mut tiny = WTinyLfu::new(10);
+        insert(&mut tiny, &[0, 1, 2, 3]);
+        assert_eq!(evict(&mut tiny, 4), [3, 2, 1, 0]);
     }
 }
