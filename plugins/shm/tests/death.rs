@@ -35,6 +35,7 @@ fn roles() {
     }
 }
 
+#[expect(clippy::zombie_processes, reason = "the grandchild outlives its parent: that is what is tested")]
 /// Owns a segment with `hot set` in it. With `pass_on` a grandchild, whose pid it tells, gets the lock as well.
 fn own(directory: &Path, pass_on: bool) -> ! {
     let mut tier = open(&config(directory));
