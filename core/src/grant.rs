@@ -9,7 +9,7 @@ use crate::slot::SlotRef;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Words of a lane: its slot size and the cells.
-pub const LANE_WORDS: usize = 32;
+pub const LANE_WORDS: usize = if cfg!(loom) { 3 } else { 32 };
 /// Cells of a lane.
 pub const LANE_CELLS: usize = LANE_WORDS - 1;
 

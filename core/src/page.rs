@@ -13,17 +13,22 @@ use crate::touch::{NOTE_WORDS, Touches};
 use crate::view::WORD_BYTES;
 
 /// Pins a client may have at once.
-pub const HAZARD_CELLS: usize = 1024;
+pub const HAZARD_CELLS: usize = in_models(1024, 2);
 /// Chains a client may hold at once.
-pub const HOLD_CELLS: usize = 512;
+pub const HOLD_CELLS: usize = in_models(512, 2);
 /// Slot sizes a client may have grants of at once.
-pub const LANES: usize = 16;
+pub const LANES: usize = in_models(16, 1);
 /// Requests of a client that may wait for an answer at once.
-pub const COMPLETIONS: usize = 128;
+pub const COMPLETIONS: usize = in_models(128, 1);
 /// Requests that may lie in the ring at once.
-pub const RING_ENTRIES: usize = 512;
+pub const RING_ENTRIES: usize = in_models(512, 1);
 /// Matched chains that may wait to be noted.
-pub const TOUCH_NOTES: usize = 256;
+pub const TOUCH_NOTES: usize = in_models(256, 1);
+
+/// The first number; in a model the second: loom keeps the history of every word, so its pages are small.
+const fn in_models(real: usize, small: usize) -> usize {
+    if cfg!(loom) { small } else { real }
+}
 
 const LINE: usize = 8;
 const OWNER: usize = 0;
@@ -145,9 +150,12 @@ impl<'m> Page<'m> {
 
     /// Empties the page. Only the node calls this, and only when its client is dead or has left.
     pub fn clear(&self) {
-        for word in self.words {
+        for word in &self.words[OWNER + 1..] {
             word.store(0, Ordering::Relaxed);
         }
+        // Release, and last: a node killed on the way leaves a page that still has an owner, so the next node clears
+        // it again; the other way round, claims of nobody would pin their slots for ever.
+        self.words[OWNER].store(0, Ordering::Release);
     }
 }
 
