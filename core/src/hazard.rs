@@ -31,7 +31,9 @@ pub enum Reader {
 /// `state` is the state word of that very slot. On `false` the cell is empty again.
 #[must_use]
 pub fn protect(cell: &AtomicU64, target: SlotRef, state: &AtomicU64, reader: Reader) -> bool {
-    cell.store(target.pack(), Ordering::Relaxed);
+    // Release: pairs with the Acquire in `Scan::add`. The node may see this word and never the zero that `release`
+    // stored before it; it must see the end of the reads under the cell's last pin all the same.
+    cell.store(target.pack(), Ordering::Release);
     // SeqCst: pairs with the fence in `Scan::new`; either the scan sees the cell or we see Draining.
     fence(Ordering::SeqCst);
     // Acquire: pairs with the Release in `Line::step`; the line of a Ready slot is complete.
@@ -72,7 +74,7 @@ impl Scan {
 
     /// Looks at the cells of one client.
     pub fn add(&mut self, cells: &[AtomicU64]) {
-        // Acquire: pairs with the Release in `release`.
+        // Acquire: pairs with the Release in `release` and `protect`; what is no longer named is no longer read.
         self.named.extend(cells.iter().map(|cell| cell.load(Ordering::Acquire)).filter(|&word| word != 0));
     }
 
