@@ -7,15 +7,16 @@
 //! round, so above 1 is faster than a plain copy. Printed: median (first and third quartile) over the rounds.
 
 use std::hint::black_box;
+use std::ptr;
 use std::time::Instant;
 
 use cascade_core::checksum::Crc32c;
-use cascade_core::copy::{Copier, Kernel, checksum_with};
+use cascade_core::copy::{Copier, Fragment, Kernel, checksum_with};
 
 /// Source and target each; together beyond any cache.
 const ARENA_BYTES: usize = 512 << 20;
-/// What one method copies in one round.
-const ROUND_BYTES: usize = 128 << 20;
+/// What one method copies in one round, at least: short, so that few rounds are disturbed by others on the machine.
+const ROUND_BYTES: usize = 4 << 20;
 
 /// How one piece is cut.
 #[derive(Clone, Copy)]
@@ -42,8 +43,8 @@ enum Method {
 }
 
 fn main() {
-    let rounds = std::env::args().nth(1).map_or(15, |rounds| rounds.parse().expect("ROUNDS is a number"));
-    let source: Vec<u8> = (0..ARENA_BYTES).map(|i| (i * 131 >> 3) as u8).collect();
+    let rounds = std::env::args().nth(1).map_or(201, |rounds| rounds.parse().expect("ROUNDS is a number"));
+    let source: Vec<u8> = (0..ARENA_BYTES).map(|i| ((i * 131) >> 3) as u8).collect();
     let mut target = vec![1; ARENA_BYTES];
     let cases = [
         Case { name: "4 KiB", piece_bytes: 4 << 10, shape: Shape::Whole },
@@ -84,10 +85,11 @@ fn report(case: &Case, rounds: usize, source: &[u8], target: &mut [u8]) {
     }
     let reference =
         (0..references).min_by(|&a, &b| median(&seconds[a]).total_cmp(&median(&seconds[b]))).expect("memcpy");
-    let bytes = ROUND_BYTES / case.piece_bytes * case.piece_bytes;
+    let bytes = case.pieces_per_round() * case.piece_bytes;
     println!("\n{}", case.name);
     for (method, times) in methods.iter().zip(&seconds) {
-        let mut ratios: Vec<f64> = seconds[reference].iter().zip(times).map(|(base, time)| base / time).collect();
+        let mut ratios: Vec<f64> =
+            seconds[reference].iter().zip(times).map(|(base, time)| base / time).collect();
         ratios.sort_by(f64::total_cmp);
         println!(
             "  {:<22} {:6.2} GB/s  ratio {:.3} ({:.3} .. {:.3})",
@@ -111,40 +113,63 @@ fn run(case: &Case, method: Method, source: &[u8], target: &mut [u8], offset: &m
     let region_bytes = ARENA_BYTES / fragments / 64 * 64;
     let pieces_per_arena = region_bytes / fragment_bytes;
     let start = Instant::now();
-    for _ in 0..ROUND_BYTES / case.piece_bytes {
+    for _ in 0..case.pieces_per_round() {
         let piece = *offset % pieces_per_arena;
         *offset += 1;
-        let mut copier = method.copier(case.piece_bytes);
-        let mut checksum = Crc32c::EMPTY;
-        for fragment in 0..fragments {
+        let fragments = (0..fragments).map(|fragment| {
             let contiguous = piece * case.piece_bytes + fragment * fragment_bytes;
             let apart = fragment * region_bytes + piece * fragment_bytes;
             let (to, from) = match case.shape {
                 Shape::Whole | Shape::Gather(_) => (contiguous, apart),
                 Shape::Scatter(_) => (apart, contiguous),
             };
-            let to = &mut target[to..to + fragment_bytes];
-            let from = &source[from..from + fragment_bytes];
-            match (&mut copier, method) {
-                (Some(copier), _) => copier.copy_slice(to, from),
-                (None, Method::InPlace(kernel)) => {
-                    // SAFETY: the slice is valid for reads of its length.
-                    checksum = unsafe { checksum_with(kernel, from.as_ptr(), from.len(), checksum) };
-                }
-                (None, _) => to.copy_from_slice(black_box(from)),
-            }
-        }
-        let _ = black_box(copier.map_or(checksum, Copier::finish));
+            let (target, source) =
+                (&mut target[to..to + fragment_bytes], &source[from..from + fragment_bytes]);
+            Fragment { target: target.as_mut_ptr(), source: source.as_ptr(), len: fragment_bytes }
+        });
+        // SAFETY: each fragment was cut from the two arenas, which do not overlap and which nobody else touches.
+        unsafe { method.copy(case.piece_bytes, fragments) };
     }
     start.elapsed().as_secs_f64()
 }
 
+impl Case {
+    fn pieces_per_round(&self) -> usize {
+        ROUND_BYTES.div_ceil(self.piece_bytes)
+    }
+}
+
 impl Method {
-    fn copier(self, piece_bytes: usize) -> Option<Copier> {
-        match self {
-            Self::Unverified(kernel) => Some(Copier::unverified(kernel)),
-            Self::Verified(kernel) => Some(Copier::with_kernel(kernel, piece_bytes, Crc32c::EMPTY)),
-            Self::Memcpy | Self::InPlace(_) => None,
+    /// Moves or sums the fragments of one piece.
+    ///
+    /// # Safety
+    ///
+    /// The fragments are valid for reads and writes and do not overlap.
+    unsafe fn copy(self, piece_bytes: usize, fragments: impl Iterator<Item = Fragment>) {
+        // SAFETY: as the caller vouches; in all four.
+        unsafe {
+            match self {
+                Self::Memcpy => {
+                    for Fragment { target, source, len } in fragments {
+                        ptr::copy_nonoverlapping(source, target, len);
+                    }
+                }
+                Self::Unverified(kernel) => {
+                    let mut copier = Copier::unverified(kernel);
+                    for Fragment { target, source, len } in fragments {
+                        copier.copy(target, source, len);
+                    }
+                }
+                Self::Verified(kernel) => {
+                    let mut copier = Copier::with_kernel(kernel, piece_bytes, Crc32c::EMPTY);
+                    copier.copy_fragments(fragments);
+                    let _ = black_box(copier.finish());
+                }
+                Self::InPlace(kernel) => {
+                    let sum = |sum, part: Fragment| checksum_with(kernel, part.source, part.len, sum);
+                    let _ = black_box(fragments.fold(Crc32c::EMPTY, sum));
+                }
+            }
         }
     }
 

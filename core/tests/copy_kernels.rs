@@ -44,13 +44,17 @@ fn copy_between_guards(
 ) -> Crc32c {
     let mut room = vec![GUARD; source.len() + 2 * GUARD_BYTES + 64];
     let to_line = room.as_ptr().addr().wrapping_neg() % 64;
-    let start = GUARD_BYTES + to_line % 64 + target_skew % 64 - 64 * usize::from(to_line + target_skew % 64 >= 64);
+    let start =
+        GUARD_BYTES + to_line % 64 + target_skew % 64 - 64 * usize::from(to_line + target_skew % 64 >= 64);
     let mut copier = Copier::with_kernel(kernel, total_bytes, before);
     copier.copy_slice(&mut room[start..start + source.len()], source);
     let checksum = copier.finish();
     assert!(room[start..start + source.len()] == *source, "{kernel:?}: other bytes");
     assert!(room[..start].iter().all(|&byte| byte == GUARD), "{kernel:?}: wrote before the target");
-    assert!(room[start + source.len()..].iter().all(|&byte| byte == GUARD), "{kernel:?}: wrote behind the target");
+    assert!(
+        room[start + source.len()..].iter().all(|&byte| byte == GUARD),
+        "{kernel:?}: wrote behind the target"
+    );
     checksum
 }
 
@@ -94,7 +98,8 @@ fn every_pair_of_alignments_is_copied_and_summed_by_every_kernel() {
         for target_skew in (0..64).step_by(if cfg!(miri) { 21 } else { 1 }) {
             for kernel in Kernel::available() {
                 for total_bytes in [0, STREAM_FROM_BYTES] {
-                    let checksum = copy_between_guards(kernel, source, target_skew, total_bytes, Crc32c::EMPTY);
+                    let checksum =
+                        copy_between_guards(kernel, source, target_skew, total_bytes, Crc32c::EMPTY);
                     assert_eq!(checksum.value(), expected, "{kernel:?}, {source_skew} to {target_skew}");
                 }
             }

@@ -24,6 +24,13 @@ pub(super) fn fence() {
     atomic::fence(Ordering::Release);
 }
 
+/// Asks for the line at `address`. A hint: no access, no fault, whatever the address.
+#[inline]
+pub(super) fn prefetch(address: *const u8) {
+    // SAFETY: a prefetch accesses no memory as far as the program can tell.
+    unsafe { asm!("prfm pldl1keep, [{}]", in(reg) address, options(nostack, preserves_flags, readonly)) };
+}
+
 /// Whether the processor has CRC32 and PMULL.
 ///
 /// Linux answers the read of the identification register on behalf of user space, since 4.11.
@@ -51,39 +58,54 @@ impl Passes for Lanes {
 struct Armv8;
 
 impl Isa for Armv8 {
-    #[inline(always)]
-    unsafe fn load_pair<const AT: usize>(source: *const u8) -> [u64; 2] {
-        let (low, high);
-        // SAFETY: reads 16 bytes that are valid by contract.
+    type Chunk = [u64; 4];
+
+    #[inline]
+    #[target_feature(enable = "crc,neon,aes")]
+    unsafe fn load<const AT: usize>(source: *const u8) -> [u64; 4] {
+        let (a, b, c, d);
+        // SAFETY: reads 32 bytes that are valid by contract.
         unsafe {
             asm!(
-                "ldp {low}, {high}, [{source}, #{at}]",
-                source = in(reg) source, at = const AT, low = out(reg) low, high = out(reg) high,
+                "ldp {a}, {b}, [{source}, #{at}]",
+                "ldp {c}, {d}, [{source}, #{at} + 16]",
+                source = in(reg) source, at = const AT,
+                a = out(reg) a, b = out(reg) b, c = lateout(reg) c, d = lateout(reg) d,
                 options(nostack, preserves_flags, readonly),
             );
         }
-        [low, high]
+        [a, b, c, d]
     }
 
-    #[inline(always)]
-    unsafe fn store_pair<const AT: usize>(target: *mut u8, pair: [u64; 2]) {
-        // SAFETY: writes 16 bytes that are valid by contract; the write may be unaligned.
-        unsafe { target.add(AT).cast::<[u64; 2]>().write_unaligned(pair) };
+    #[inline]
+    #[target_feature(enable = "crc,neon,aes")]
+    unsafe fn store<const AT: usize>(target: *mut u8, chunk: [u64; 4]) {
+        // SAFETY: writes 32 bytes that are valid by contract; the write may be unaligned.
+        unsafe { target.add(AT).cast::<[u64; 4]>().write_unaligned(chunk) };
     }
 
-    #[inline(always)]
-    unsafe fn stream_pair<const AT: usize>(target: *mut u8, [low, high]: [u64; 2]) {
-        // SAFETY: writes 16 bytes that are valid by contract; `Copier` fences.
+    #[inline]
+    #[target_feature(enable = "crc,neon,aes")]
+    unsafe fn stream<const AT: usize>(target: *mut u8, [a, b, c, d]: [u64; 4]) {
+        // SAFETY: writes 32 bytes that are valid by contract; `Copier` fences.
         unsafe {
             asm!(
-                "stnp {low}, {high}, [{target}, #{at}]",
-                target = in(reg) target, at = const AT, low = in(reg) low, high = in(reg) high,
+                "stnp {a}, {b}, [{target}, #{at}]",
+                "stnp {c}, {d}, [{target}, #{at} + 16]",
+                target = in(reg) target, at = const AT, a = in(reg) a, b = in(reg) b, c = in(reg) c, d = in(reg) d,
                 options(nostack, preserves_flags),
             );
         }
     }
 
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "crc,neon,aes")]
+    unsafe fn words(chunk: [u64; 4]) -> [u64; 4] {
+        chunk
+    }
+
+    #[inline]
+    #[target_feature(enable = "crc,neon,aes")]
     unsafe fn load_word(source: *const u8) -> u64 {
         let word;
         // SAFETY: reads 8 bytes that are valid by contract.
@@ -97,21 +119,22 @@ impl Isa for Armv8 {
         word
     }
 
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "crc,neon,aes")]
     unsafe fn crc_word(register: u32, word: u64) -> u32 {
-        // SAFETY: CRC32 is there by contract.
-        unsafe { __crc32cd(register, word) }
+        __crc32cd(register, word)
     }
 
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "crc,neon,aes")]
     unsafe fn crc_byte(register: u32, byte: u8) -> u32 {
-        // SAFETY: CRC32 is there by contract.
-        unsafe { __crc32cb(register, byte) }
+        __crc32cb(register, byte)
     }
 
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "crc,neon,aes")]
     unsafe fn multiply(a: u32, b: u32) -> u64 {
-        // SAFETY: PMULL is there by contract. The product of two 32-bit factors fits the low half.
-        unsafe { vmull_p64(u64::from(a), u64::from(b)) as u64 }
+        // The product of two 32-bit factors fits the low half.
+        vmull_p64(u64::from(a), u64::from(b)) as u64
     }
 }

@@ -13,3 +13,7 @@ pub(super) static KERNELS: [&Kernel; 1] = [&PORTABLE];
 pub(super) fn fence() {
     atomic::fence(Ordering::Release);
 }
+
+/// No hint is given here.
+#[inline]
+pub(super) fn prefetch(_address: *const u8) {}

@@ -1,5 +1,6 @@
 //! A transfer of several fragments, with one checksum over all of them and one fence behind them.
 
+use super::fragment::Fragment;
 use super::kernel::{Kernel, Pass};
 use super::machine;
 use super::span::Span;
@@ -74,8 +75,34 @@ impl Copier {
     /// `source` is valid for reads and `target` for writes of `len` bytes, at any alignment; they do not overlap.
     /// Other processes may change either meanwhile; other threads of this one must not.
     pub unsafe fn copy(&mut self, target: *mut u8, source: *const u8, len: usize) {
+        // SAFETY: the contract is the same.
+        unsafe { self.copy_beside(Fragment { target, source, len }, 0) };
+    }
+
+    /// [`copy`](Self::copy) of each fragment in turn. Faster than one call for each, as the next fragment is called for
+    /// from memory while one is copied.
+    ///
+    /// # Safety
+    ///
+    /// As for `copy`, of each fragment.
+    pub unsafe fn copy_fragments(&mut self, fragments: impl IntoIterator<Item = Fragment>) {
+        let mut fragments = fragments.into_iter().peekable();
+        while let Some(fragment) = fragments.next() {
+            let lead_bytes = fragments.peek().map_or(0, |next| fragment.lead_bytes_to(next));
+            // SAFETY: the contract is the same.
+            unsafe { self.copy_beside(fragment, lead_bytes) };
+        }
+    }
+
+    /// Copies a fragment while calling for what lies `lead_bytes` beyond its source.
+    ///
+    /// # Safety
+    ///
+    /// As for `copy`.
+    unsafe fn copy_beside(&mut self, Fragment { target, source, len }: Fragment, lead_bytes: usize) {
+        let span = Span { target, source, len, lead_bytes };
         // SAFETY: the pass belongs to a kernel that runs here; the memory is vouched for by the caller.
-        self.register = unsafe { (self.pass)(Span { target, source, len }, self.register) };
+        self.register = unsafe { (self.pass)(span, self.register) };
     }
 
     /// [`copy`](Self::copy) between slices, which nobody else may be writing.

@@ -8,16 +8,16 @@
 
 use core::arch::asm;
 use core::arch::x86_64::{
-    __m128i, __m512i, _mm_clmulepi64_si128, _mm_crc32_u64, _mm_cvtsi32_si128, _mm_cvtsi128_si64, _mm_extract_epi64,
-    _mm_set_epi64x, _mm_xor_si128, _mm512_broadcast_i32x4, _mm512_clmulepi64_epi128, _mm512_extracti32x4_epi32,
-    _mm512_ternarylogic_epi64, _mm512_xor_si512, _mm512_zextsi128_si512,
+    __m128i, __m512i, _mm_clmulepi64_si128, _mm_crc32_u64, _mm_cvtsi32_si128, _mm_cvtsi128_si64,
+    _mm_extract_epi64, _mm_set_epi64x, _mm_xor_si128, _mm512_broadcast_i32x4, _mm512_clmulepi64_epi128,
+    _mm512_extracti32x4_epi32, _mm512_ternarylogic_epi64, _mm512_xor_si512, _mm512_zextsi128_si512,
 };
 
 use super::kernel::{Kernel, Passes};
 use super::lanes::edge;
+use super::machine::{Avx2, Features};
 use super::mode::{Mode, Stores};
 use super::span::{LINE_BYTES, Span};
-use super::machine::{Features, Sse42};
 use crate::checksum::power_of_x;
 
 /// Four lines in flight hide the latency of the multiplication.
@@ -28,19 +28,21 @@ pub(super) static FOLDING: Kernel = Kernel::new::<Folding>("folding", || Feature
 struct Folding;
 
 impl Passes for Folding {
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,vpclmulqdq,pclmulqdq,sse4.2")]
-    unsafe fn pass<M: Mode>(mut span: Span, mut register: u32) -> u32 {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,vpclmulqdq,pclmulqdq,avx2,sse4.2")]
+    unsafe fn pass<M: Mode>(span: Span, mut register: u32) -> u32 {
+        // A local copy lives in registers; the parameter itself is memory to the assembly below.
+        let mut span = Span { ..span };
         // SAFETY: every take is within what is left, so each part is as valid as the caller said the whole is.
         unsafe {
             if matches!(M::STORES, Stores::Streaming) {
                 let head = span.take(span.bytes_to_line());
-                register = edge::<Sse42, M>(head, register);
+                register = edge::<Avx2, M>(head, register);
             }
             let lines = span.take(span.len - span.len % LINE_BYTES);
             if lines.len > 0 {
                 register = fold::<M>(lines, register);
             }
-            edge::<Sse42, M>(span, register)
+            edge::<Avx2, M>(span, register)
         }
     }
 }
@@ -49,7 +51,7 @@ impl Passes for Folding {
 ///
 /// As for `Pass`. The span is one or more whole lines, and its target begins a line if `M` streams.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,vpclmulqdq,pclmulqdq,sse4.2")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,vpclmulqdq,pclmulqdq,avx2,sse4.2")]
 unsafe fn fold<M: Mode>(mut span: Span, register: u32) -> u32 {
     // The register belongs to the first four bytes.
     let seed = _mm512_zextsi128_si512(_mm_cvtsi32_si128(register as i32));
@@ -88,6 +90,9 @@ unsafe fn fold<M: Mode>(mut span: Span, register: u32) -> u32 {
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn stride<M: Mode>(span: Span) -> [__m512i; 4] {
+    for at in (0..STRIDE_BYTES).step_by(LINE_BYTES) {
+        span.call_ahead(at);
+    }
     // SAFETY: the span is four lines.
     unsafe {
         [
@@ -164,7 +169,7 @@ const EXCLUSIVE_OR: i32 = 0x96;
 
 /// The register after the last line.
 #[inline]
-#[target_feature(enable = "avx512f,vpclmulqdq,pclmulqdq,sse4.2")]
+#[target_feature(enable = "avx512f,vpclmulqdq,pclmulqdq,avx2,sse4.2")]
 fn remainder(sum: __m512i) -> u32 {
     let mut last = _mm512_extracti32x4_epi32::<3>(sum);
     for (group, factors) in [

@@ -11,7 +11,7 @@ use super::machine;
 use super::mode::{Cached, InPlace, Mode, Plain, Streaming};
 use super::span::Span;
 
-/// One pass: reads the bytes of the span once, stores them at the target if its mode says so, and returns the checksum
+/// One pass: reads the bytes of the span once, stores them at its target if the mode says so, and returns the checksum
 /// register advanced over them.
 ///
 /// # Safety

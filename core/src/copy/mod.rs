@@ -9,7 +9,18 @@
 //! A verified copy would read its bytes twice if it were copy-then-check; memory is the bottleneck, so summing them on
 //! the way is free. `lanes` and `folding` are the two fast ways to sum, `portable` the model of both.
 
+// Targets without SSE (soft-float kernels) must not touch vector registers, and miri interprets no assembly: they run
+// the portable kernel alone, and what the fast ones share lies idle.
+#![cfg_attr(
+    not(any(
+        all(target_arch = "x86_64", target_feature = "sse2", not(miri)),
+        all(target_arch = "aarch64", target_os = "linux", target_endian = "little", not(miri)),
+    )),
+    allow(dead_code)
+)]
+
 mod copier;
+mod fragment;
 mod kernel;
 mod lanes;
 mod mode;
@@ -19,7 +30,6 @@ mod span;
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(miri)))]
 mod folding;
 
-// Targets without SSE (soft-float kernels) must not touch vector registers, and miri interprets no assembly.
 #[cfg_attr(all(target_arch = "x86_64", target_feature = "sse2", not(miri)), path = "x86.rs")]
 #[cfg_attr(
     all(target_arch = "aarch64", target_os = "linux", target_endian = "little", not(miri)),
@@ -35,7 +45,10 @@ mod folding;
 mod machine;
 
 pub use copier::{Copier, STREAM_FROM_BYTES};
+pub use fragment::Fragment;
 pub use kernel::Kernel;
+
+use core::ptr;
 
 use crate::checksum::Crc32c;
 use span::Span;
@@ -97,8 +110,13 @@ pub fn checksum_slice(source: &[u8], checksum: Crc32c) -> Crc32c {
 /// # Safety
 ///
 /// As for [`checksum()`].
-pub unsafe fn checksum_with(kernel: &'static Kernel, source: *const u8, len: usize, checksum: Crc32c) -> Crc32c {
-    let span = Span { target: core::ptr::null_mut(), source, len };
+pub unsafe fn checksum_with(
+    kernel: &'static Kernel,
+    source: *const u8,
+    len: usize,
+    checksum: Crc32c,
+) -> Crc32c {
+    let span = Span { target: ptr::null_mut(), source, len, lead_bytes: 0 };
     // SAFETY: the caller vouches for the source; the pass stores nothing.
     Crc32c::from_register(unsafe { (kernel.in_place)(span, checksum.register()) })
 }

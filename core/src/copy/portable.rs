@@ -13,8 +13,7 @@ pub(super) static PORTABLE: Kernel = Kernel::new::<Portable>("portable", || true
 struct Portable;
 
 impl Passes for Portable {
-    unsafe fn pass<M: Mode>(span: Span, mut register: u32) -> u32 {
-        let Span { target, source, len } = span;
+    unsafe fn pass<M: Mode>(Span { target, source, len, .. }: Span, mut register: u32) -> u32 {
         // Volatile reads must be aligned, so the source decides where words begin.
         let head = (source.addr().wrapping_neg() % size_of::<u64>()).min(len);
         let words = (len - head) / size_of::<u64>();

@@ -1,5 +1,7 @@
 //! What is left to copy.
 
+use super::machine;
+
 /// Streaming stores pay off only in whole cache lines.
 pub(super) const LINE_BYTES: usize = 64;
 
@@ -12,6 +14,11 @@ pub(super) struct Span {
     pub(super) target: *mut u8,
     pub(super) source: *const u8,
     pub(super) len: usize,
+    /// How far beyond each line of the source lies the one to call for meanwhile; 0 where there is none.
+    ///
+    /// Fragments lie apart, so each begins with a wait that the processor cannot foresee. Calling for the next while
+    /// one is copied, line for line, gains a fifth at 4 KiB; all its lines at once would clog the loads (measured).
+    pub(super) lead_bytes: usize,
 }
 
 impl Span {
@@ -29,6 +36,14 @@ impl Span {
         self.source = unsafe { self.source.add(bytes) };
         self.len -= bytes;
         taken
+    }
+
+    /// Calls for the line that is `lead_bytes` beyond the one at `at`. A hint: no access, no fault.
+    #[inline(always)]
+    pub(super) fn call_ahead(&self, at: usize) {
+        if self.lead_bytes != 0 {
+            machine::prefetch(self.source.wrapping_add(at).wrapping_add(self.lead_bytes));
+        }
     }
 
     /// How many bytes to take until the target begins a cache line.

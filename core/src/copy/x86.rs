@@ -5,7 +5,8 @@
 
 use core::arch::asm;
 use core::arch::x86_64::{
-    __cpuid, __cpuid_count, _mm_clmulepi64_si128, _mm_crc32_u8, _mm_crc32_u64, _mm_cvtsi64_si128, _mm_cvtsi128_si64,
+    __cpuid, __cpuid_count, __m256i, _mm_clmulepi64_si128, _mm_crc32_u8, _mm_crc32_u64, _mm_cvtsi64_si128,
+    _mm_cvtsi128_si64,
 };
 
 use super::folding::FOLDING;
@@ -27,90 +28,112 @@ pub(super) fn fence() {
     unsafe { asm!("sfence", options(nostack, preserves_flags)) };
 }
 
+/// Asks for the line at `address`. A hint: no access, no fault, whatever the address.
+#[inline]
+pub(super) fn prefetch(address: *const u8) {
+    // SAFETY: a prefetch accesses no memory as far as the program can tell.
+    unsafe { asm!("prefetcht0 [{}]", in(reg) address, options(nostack, preserves_flags, readonly)) };
+}
+
 /// What the processor has and the operating system preserves.
 pub(super) struct Features {
-    /// SSE 4.2 and PCLMULQDQ.
+    /// AVX2, SSE 4.2 and PCLMULQDQ.
     pub(super) lanes: bool,
-    /// AVX-512 F, VL, BW and VPCLMULQDQ, beside what `lanes` says.
+    /// AVX-512 F, BW, VL and VPCLMULQDQ, beside what `lanes` says.
     pub(super) folding: bool,
 }
 
 impl Features {
     pub(super) fn read() -> Self {
         let all = |register: u32, bits: &[u32]| bits.iter().all(|bit| register >> bit & 1 == 1);
-        let basic = __cpuid(1).ecx;
-        let lanes = all(basic, &[1, 20]);
-        // Leaf 7 exists wherever XSAVE (26, 27) and AVX (28) do and the highest leaf says so.
-        let folding = lanes && all(basic, &[26, 27, 28]) && __cpuid(0).eax >= 7 && {
-            let extended = __cpuid_count(7, 0);
-            all(extended.ebx, &[16, 30, 31]) && all(extended.ecx, &[10]) && {
-                // XMM, YMM, and the three parts of the 512-bit state.
-                let preserved = 0b1110_0110;
-                enabled_state() & preserved == preserved
-            }
-        };
-        Self { lanes, folding }
+        // PCLMULQDQ, SSE 4.2, XSAVE, OSXSAVE and AVX. Without them there is no XCR0 and perhaps no leaf 7 to read.
+        if !all(__cpuid(1).ecx, &[1, 20, 26, 27, 28]) || __cpuid(0).eax < 7 {
+            return Self { lanes: false, folding: false };
+        }
+        let (extended, preserved) = (__cpuid_count(7, 0), preserved_state());
+        // XMM and YMM; then also the three parts of the 512-bit state.
+        let lanes = all(extended.ebx, &[5]) && all(preserved, &[1, 2]);
+        let wide = all(extended.ebx, &[16, 30, 31]) && all(extended.ecx, &[10]) && all(preserved, &[5, 6, 7]);
+        Self { lanes, folding: lanes && wide }
     }
 }
 
 /// The low half of XCR0: which register state the operating system saves.
-fn enabled_state() -> u32 {
+fn preserved_state() -> u32 {
     let low: u32;
     // SAFETY: called only where CPUID says OSXSAVE, which makes the instruction legal in user space.
-    unsafe { asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") _, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") _, options(nomem, nostack, preserves_flags))
+    };
     low
 }
 
 struct Lanes;
 
 impl Passes for Lanes {
-    #[target_feature(enable = "sse4.2,pclmulqdq")]
+    #[target_feature(enable = "avx2,sse4.2,pclmulqdq")]
     unsafe fn pass<M: Mode>(span: Span, register: u32) -> u32 {
         // SAFETY: the contract of `Pass` is ours.
-        unsafe { lanes::pass::<Sse42, M>(span, register) }
+        unsafe { lanes::pass::<Avx2, M>(span, register) }
     }
 }
 
-/// SSE 4.2 with PCLMULQDQ.
-pub(super) struct Sse42;
+/// AVX2 for the bytes, SSE 4.2 and PCLMULQDQ for the checksum.
+pub(super) struct Avx2;
 
-// SAFETY (all blocks): memory and instructions are vouched for by the contract of `Isa`.
-impl Isa for Sse42 {
-    #[inline(always)]
-    unsafe fn load_pair<const AT: usize>(source: *const u8) -> [u64; 2] {
-        let (low, high): (u64, u64);
-        // SAFETY: reads 16 bytes that are valid by contract.
+impl Isa for Avx2 {
+    type Chunk = __m256i;
+
+    #[inline]
+    #[target_feature(enable = "avx2,sse4.2,pclmulqdq")]
+    unsafe fn load<const AT: usize>(source: *const u8) -> __m256i {
+        let chunk;
+        // SAFETY: reads 32 bytes that are valid by contract.
         unsafe {
             asm!(
-                "mov {low}, [{source} + {at}]",
-                "mov {high}, [{source} + {at} + 8]",
-                source = in(reg) source, at = const AT, low = out(reg) low, high = lateout(reg) high,
+                "vmovdqu {chunk}, [{source} + {at}]",
+                source = in(reg) source, at = const AT, chunk = out(ymm_reg) chunk,
                 options(nostack, preserves_flags, readonly),
             );
         }
-        [low, high]
+        chunk
     }
 
-    #[inline(always)]
-    unsafe fn store_pair<const AT: usize>(target: *mut u8, pair: [u64; 2]) {
-        // SAFETY: writes 16 bytes that are valid by contract; the write may be unaligned.
-        unsafe { target.add(AT).cast::<[u64; 2]>().write_unaligned(pair) };
-    }
-
-    #[inline(always)]
-    unsafe fn stream_pair<const AT: usize>(target: *mut u8, [low, high]: [u64; 2]) {
-        // SAFETY: writes 16 bytes that are valid by contract; `Copier` fences.
+    #[inline]
+    #[target_feature(enable = "avx2,sse4.2,pclmulqdq")]
+    unsafe fn store<const AT: usize>(target: *mut u8, chunk: __m256i) {
+        // SAFETY: writes 32 bytes that are valid by contract.
         unsafe {
             asm!(
-                "movnti [{target} + {at}], {low}",
-                "movnti [{target} + {at} + 8], {high}",
-                target = in(reg) target, at = const AT, low = in(reg) low, high = in(reg) high,
+                "vmovdqu [{target} + {at}], {chunk}",
+                target = in(reg) target, at = const AT, chunk = in(ymm_reg) chunk,
                 options(nostack, preserves_flags),
             );
         }
     }
 
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx2,sse4.2,pclmulqdq")]
+    unsafe fn stream<const AT: usize>(target: *mut u8, chunk: __m256i) {
+        // SAFETY: writes 32 bytes that are valid and aligned by contract; `Copier` fences.
+        unsafe {
+            asm!(
+                "vmovntdq [{target} + {at}], {chunk}",
+                target = in(reg) target, at = const AT, chunk = in(ymm_reg) chunk,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,sse4.2,pclmulqdq")]
+    unsafe fn words(chunk: __m256i) -> [u64; 4] {
+        // SAFETY: both types are 32 bytes of plain data.
+        unsafe { core::mem::transmute(chunk) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,sse4.2,pclmulqdq")]
     unsafe fn load_word(source: *const u8) -> u64 {
         let word;
         // SAFETY: reads 8 bytes that are valid by contract.
@@ -124,24 +147,22 @@ impl Isa for Sse42 {
         word
     }
 
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx2,sse4.2,pclmulqdq")]
     unsafe fn crc_word(register: u32, word: u64) -> u32 {
-        // SAFETY: SSE 4.2 is there by contract.
-        unsafe { _mm_crc32_u64(u64::from(register), word) as u32 }
+        _mm_crc32_u64(u64::from(register), word) as u32
     }
 
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx2,sse4.2,pclmulqdq")]
     unsafe fn crc_byte(register: u32, byte: u8) -> u32 {
-        // SAFETY: SSE 4.2 is there by contract.
-        unsafe { _mm_crc32_u8(register, byte) }
+        _mm_crc32_u8(register, byte)
     }
 
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx2,sse4.2,pclmulqdq")]
     unsafe fn multiply(a: u32, b: u32) -> u64 {
-        // SAFETY: PCLMULQDQ is there by contract.
-        unsafe {
-            let (a, b) = (_mm_cvtsi64_si128(i64::from(a)), _mm_cvtsi64_si128(i64::from(b)));
-            _mm_cvtsi128_si64(_mm_clmulepi64_si128(a, b, 0)) as u64
-        }
+        let (a, b) = (_mm_cvtsi64_si128(i64::from(a)), _mm_cvtsi64_si128(i64::from(b)));
+        _mm_cvtsi128_si64(_mm_clmulepi64_si128(a, b, 0)) as u64
     }
 }
