@@ -10,4 +10,5 @@ compile_error!(
 pub mod cli;
 pub mod config;
 pub mod doctor;
+pub mod engine;
 pub mod logging;

@@ -109,22 +109,35 @@ impl<'m> Index<'m> {
         })
     }
 
-    /// Empties the table. Only the node calls this.
-    pub fn clear(&self) {
-        for word in self.words.iter().filter(|word| word.load(Ordering::Relaxed) != 0) {
-            word.store(0, Ordering::Relaxed);
+    /// Keeps the entries that `hash_of` has a hash for that leads to them; the others go. Only the node calls this.
+    pub fn retain(&self, mut hash_of: impl FnMut(Location) -> Option<u64>) {
+        for (i, word) in self.words.iter().enumerate() {
+            let entry = word.load(Ordering::Relaxed);
+            if entry == 0 {
+                continue;
+            }
+            let leads_here = hash_of(location(entry))
+                .is_some_and(|hash| tag(hash) == entry >> 40 && self.buckets_of(hash).contains(&(i / BUCKET_WORDS)));
+            if !leads_here {
+                word.store(0, Ordering::Relaxed);
+            }
         }
     }
 
     #[inline]
     fn pair(&self, hash: u64) -> [&'m [AtomicU64]; 2] {
+        self.buckets_of(hash).map(|bucket| &self.words[bucket * BUCKET_WORDS..][..BUCKET_WORDS])
+    }
+
+    #[inline]
+    fn buckets_of(&self, hash: u64) -> [usize; 2] {
         // Multiply-shift over disjoint halves of the hash (Lemire, "Fast Random Integer Generation", 2019).
         let first = ((hash & 0xffff_ffff) * self.buckets) >> 32;
         let mut second = ((hash >> 32) * self.buckets) >> 32;
         if first == second {
             second = (first + 1) % self.buckets;
         }
-        [first, second].map(|bucket| &self.words[bucket as usize * BUCKET_WORDS..][..BUCKET_WORDS])
+        [first as usize, second as usize]
     }
 }
 

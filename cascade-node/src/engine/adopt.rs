@@ -1,0 +1,185 @@
+//! Taking a segment up as a dead owner left it.
+//!
+//! The shared words are the truth; the books are rebuilt from them. Whatever instant the owner died at: a Ready slot
+//! stays, a Draining one was still whole and is Ready again, a granted one stays with its client while that lives, and
+//! the index is made to name exactly what is Ready. Nothing here trusts a word further than its bounds.
+
+use std::collections::HashMap;
+
+use cascade_core::key::BlockKey;
+use cascade_core::piece::PieceMeta;
+use cascade_core::slot::{Event, SlotRef, Snapshot, State};
+use cascade_core::sync::Ordering;
+
+use super::store::Store;
+
+/// What was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// Pieces that stay.
+    pub pieces: usize,
+    /// Slots that clients may still fill.
+    pub granted: usize,
+    /// Index entries that named no Ready slot.
+    pub stale_entries: usize,
+    /// Slots left out because their words make no sense.
+    pub damaged: usize,
+}
+
+impl Store {
+    /// Rebuilds the books of a fresh store from the segment.
+    pub fn adopt(&mut self) -> Adopted {
+        let mut found = Adopted::default();
+        let mut ready: Vec<(SlotRef, PieceMeta)> = Vec::new();
+        let geometry = *self.segment.geometry();
+        for arena in geometry.arenas() {
+            for chunk in 0..geometry.chunks[usize::from(arena)] as u32 {
+                self.adopt_chunk(arena, chunk, &mut ready, &mut found);
+            }
+        }
+        found.stale_entries = self.mend_index(&ready);
+        self.take_up(ready, &mut found);
+        self.settle();
+        self.fit_policy();
+        found
+    }
+
+    fn adopt_chunk(
+        &mut self,
+        arena: u8,
+        chunk: u32,
+        ready: &mut Vec<(SlotRef, PieceMeta)>,
+        found: &mut Adopted,
+    ) {
+        let geometry = *self.segment.geometry();
+        let Some(word) = self.segment.chunk_word(arena, chunk) else { return };
+        let slot_bytes = word.load(Ordering::Relaxed);
+        if slot_bytes == 0 {
+            return;
+        }
+        if geometry.slot_bytes(slot_bytes) != Some(slot_bytes) {
+            // Not a size that a slab has: nothing in the chunk can be located, so it starts anew.
+            found.damaged += 1;
+            self.scrap_chunk(arena, chunk);
+            return;
+        }
+        let first = chunk * geometry.slots_per_chunk() as u32;
+        let mut taken = Vec::new();
+        for slot in first..first + (geometry.chunk_bytes / slot_bytes) as u32 {
+            let line = self.line(arena, slot);
+            let Some(snapshot) = line.snapshot() else {
+                found.damaged += 1;
+                taken.push(slot);
+                continue;
+            };
+            let slot = SlotRef { arena, slot, generation: snapshot.generation };
+            if snapshot.state != State::Free {
+                taken.push(slot.slot);
+            }
+            self.adopt_slot(slot, snapshot, ready, found);
+        }
+        if let Some((_, book)) = self.arenas.iter_mut().find(|(id, _)| *id == arena) {
+            book.adopt(chunk, slot_bytes, &taken);
+        }
+        if taken.is_empty() {
+            word.store(0, Ordering::Release);
+        }
+    }
+
+    fn adopt_slot(
+        &mut self,
+        slot: SlotRef,
+        snapshot: Snapshot,
+        ready: &mut Vec<(SlotRef, PieceMeta)>,
+        found: &mut Adopted,
+    ) {
+        let line = self.line(slot.arena, slot.slot);
+        match snapshot.state {
+            State::Free | State::Retired => {}
+            State::Granted => {
+                found.granted += 1;
+                self.granted.entry(snapshot.client).or_default().insert(slot);
+            }
+            State::Revoked => self.lingering.push(slot),
+            // A tier may still be writing into it: it is left out until the segment ends.
+            State::Loading => found.damaged += 1,
+            State::Draining | State::Ready => {
+                if snapshot.state == State::Draining {
+                    let _ = line.step(Event::Restore);
+                }
+                ready.push((slot, line.meta()));
+            }
+        }
+    }
+
+    /// Makes the index name exactly the Ready slots.
+    fn mend_index(&mut self, ready: &[(SlotRef, PieceMeta)]) -> usize {
+        let seed = self.segment.geometry().seed;
+        let before = self.segment.index().entries().count();
+        self.segment.index().retain(|at| {
+            let line = self.segment.line(at.arena, at.slot)?;
+            let ready = line.snapshot().is_some_and(|snapshot| snapshot.state == State::Ready);
+            ready.then(|| line.meta().id.hash(seed))
+        });
+        let stale = before - self.segment.index().entries().count();
+        for (slot, meta) in ready {
+            let hash = meta.id.hash(seed);
+            let named = self
+                .segment
+                .index()
+                .candidates(hash)
+                .any(|at| at.arena == slot.arena && at.slot == slot.slot);
+            if !named {
+                // A full bucket leaves the piece out of sight; `take_up` then drops it.
+                let at = cascade_core::index::Location { arena: slot.arena, slot: slot.slot };
+                let _ = self.segment.index().insert(hash, at);
+            }
+        }
+        stale
+    }
+
+    /// Enters the Ready slots into the books, parents before children.
+    fn take_up(&mut self, mut ready: Vec<(SlotRef, PieceMeta)>, found: &mut Adopted) {
+        ready.sort_by_key(|(slot, meta)| (meta.depth, slot.pack()));
+        let keys: HashMap<u64, BlockKey> =
+            ready.iter().map(|(_, meta)| (meta.id.key.fingerprint(), meta.id.key)).collect();
+        for (slot, meta) in ready {
+            let lineage = self.segment.lineage(slot.arena, slot.slot);
+            let fingerprint = lineage.map_or(0, |word| word.load(Ordering::Relaxed));
+            let parent = keys.get(&fingerprint).copied().unwrap_or(BlockKey::ROOT);
+            let fits = self.segment.bytes(slot, meta.len_bytes).is_some();
+            if !fits || self.catalog.slot(&meta.id).is_some() {
+                // A damaged line, or a second copy: no reader may find it, and its slot is free again.
+                found.damaged += 1;
+                self.leave(&meta.id, slot);
+                if self.line(slot.arena, slot.slot).step(Event::Drain).is_ok() {
+                    self.reclaim_unclaimed(slot);
+                }
+                continue;
+            }
+            found.pieces += 1;
+            self.counters.resident_bytes += meta.len_bytes;
+            self.record(&meta, &parent, slot);
+        }
+    }
+
+    /// Frees a Draining slot, or brings it back as Ready-but-unnamed when a client still reads it.
+    fn reclaim_unclaimed(&mut self, slot: SlotRef) {
+        let scan = self.scan();
+        let claimed = scan.names(slot);
+        self.scan_buffer = scan.into_buffer();
+        if claimed {
+            self.counters.damaged_slots += 1;
+        } else {
+            self.reclaim(slot);
+        }
+    }
+
+    /// Gives up on a chunk whose word makes no sense: its slots stay out until the segment ends.
+    fn scrap_chunk(&mut self, arena: u8, chunk: u32) {
+        let geometry = *self.segment.geometry();
+        if let Some((_, book)) = self.arenas.iter_mut().find(|(id, _)| *id == arena) {
+            book.adopt(chunk, geometry.chunk_bytes, &[chunk * geometry.slots_per_chunk() as u32]);
+        }
+    }
+}

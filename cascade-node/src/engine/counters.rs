@@ -1,0 +1,50 @@
+//! What happened so far, counted by the pump alone.
+
+use serde::Serialize;
+
+/// Counters since the node started, and the few gauges that are cheapest kept here.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Counters {
+    /// Pieces published.
+    pub puts_fresh: u64,
+    /// Commits of a key that was there.
+    pub puts_duplicate: u64,
+    /// Commits of a key that was there with other bytes.
+    pub put_conflicts: u64,
+    /// Commits refused.
+    pub puts_refused: u64,
+    /// Bytes of the pieces published.
+    pub put_bytes: u64,
+    /// Bytes of the pieces that are resident.
+    pub resident_bytes: u64,
+    /// Slots granted.
+    pub grants: u64,
+    /// Chains that clients said they matched.
+    pub touched_chains: u64,
+    /// Blocks in those chains.
+    pub touched_blocks: u64,
+    /// Blocks evicted for want of room.
+    pub evicted_blocks: u64,
+    /// Blocks dropped for another reason.
+    pub dropped_blocks: u64,
+    /// Victims that a client claimed, and that therefore stayed.
+    pub claimed_victims: u64,
+    /// Pieces that readers suspected.
+    pub suspects: u64,
+    /// Suspected pieces that were corrupt indeed, and dropped.
+    pub corrupt_pieces: u64,
+    /// Times that both buckets of a piece were full.
+    pub full_buckets: u64,
+    /// Slots out of generations.
+    pub retired_slots: u64,
+    /// Slots whose words made no sense.
+    pub damaged_slots: u64,
+    /// Clients that attached, also again.
+    pub attachments: u64,
+    /// Clients that died with their page in use.
+    pub deaths: u64,
+    /// Clients cut off because they sent nonsense.
+    pub confused_clients: u64,
+    /// Chunks that could not get their memory.
+    pub refused_growths: u64,
+}

@@ -1,0 +1,183 @@
+//! Making room: victims by policy, leaves only, never what a client claims.
+
+use std::collections::HashSet;
+
+use cascade_core::catalog::Removed;
+use cascade_core::piece::PieceId;
+use cascade_core::policy::{BlockId, Removal};
+use cascade_core::slot::{Event, SlotRef, State};
+
+use super::store::Store;
+
+/// Chunks that are tried when memory must be recut for another slot size.
+const RECUT_TRIES_MAX: usize = 8;
+
+impl Store {
+    /// Makes at least `slots` slots of this size free, if clients' claims allow. Returns how many are free then.
+    ///
+    /// A victim of the wanted size frees its slot; where the policy's next victim has another size, its whole chunk is
+    /// emptied and recut, so sizes get the share of the memory that their use earns.
+    pub fn make_room(&mut self, slot_bytes: u64, slots: u64) -> u64 {
+        self.settle();
+        let mut claimed = HashSet::new();
+        let mut recuts = 0;
+        loop {
+            let free = self.free_slots(slot_bytes);
+            if free >= slots {
+                return free;
+            }
+            let catalog = &self.catalog;
+            let candidate =
+                self.policy.victim(&mut |block| catalog.is_leaf(block) && !claimed.contains(&block));
+            let Some(victim) = candidate else { return free };
+            let fits = self.catalog.pieces(victim).any(|piece| self.slot_bytes(piece.slot) == slot_bytes);
+            if fits {
+                if !self.evict(victim, Removal::Evicted) {
+                    claimed.insert(victim);
+                }
+            } else {
+                recuts += 1;
+                if !self.empty_chunk_of(victim) {
+                    claimed.insert(victim);
+                }
+                if recuts >= RECUT_TRIES_MAX {
+                    return self.free_slots(slot_bytes);
+                }
+            }
+        }
+    }
+
+    /// Evicts a leaf with all its pieces; `false`, and nothing happened, if a client claims one of them.
+    pub(super) fn evict(&mut self, block: BlockId, why: Removal) -> bool {
+        debug_assert!(self.catalog.is_leaf(block), "only leaves are evicted");
+        let key = self.catalog.key(block);
+        let pieces: Vec<_> = self.catalog.pieces(block).collect();
+        for piece in &pieces {
+            if self.line(piece.slot.arena, piece.slot.slot).step(Event::Drain).is_err() {
+                self.counters.damaged_slots += 1;
+            }
+        }
+        let scan = self.scan();
+        let claimed = pieces.iter().any(|piece| scan.names(piece.slot));
+        self.scan_buffer = scan.into_buffer();
+        if claimed {
+            self.counters.claimed_victims += 1;
+            for piece in &pieces {
+                let _ = self.line(piece.slot.arena, piece.slot.slot).step(Event::Restore);
+            }
+            return false;
+        }
+        for piece in &pieces {
+            let id = PieceId { key, rank: piece.rank, group: piece.group };
+            let len_bytes = self.line(piece.slot.arena, piece.slot.slot).meta().len_bytes;
+            self.counters.resident_bytes = self.counters.resident_bytes.saturating_sub(len_bytes);
+            self.leave(&id, piece.slot);
+            self.reclaim(piece.slot);
+            // The policy hears of the block while its handle is still its own.
+            if self.catalog.pieces(block).count() == 1 {
+                self.policy.remove(block, why);
+            }
+            let _: Removed = self.catalog.remove(&id);
+        }
+        match why {
+            Removal::Evicted => self.counters.evicted_blocks += 1,
+            Removal::Dropped => self.counters.dropped_blocks += 1,
+        }
+        true
+    }
+
+    /// Evicts a block with everything below it, tails first; `false` if a claim stood in the way.
+    pub(super) fn evict_subtree(&mut self, block: BlockId, why: Removal) -> bool {
+        loop {
+            let leaf = self.catalog.leaf_below(block);
+            if !self.evict(leaf, why) {
+                return false;
+            }
+            if leaf == block {
+                return true;
+            }
+        }
+    }
+
+    /// Evicts the block whose piece lies in this slot, with everything below it.
+    pub(super) fn evict_at(&mut self, arena: u8, slot: u32) -> bool {
+        let Some(line) = self.segment.line(arena, slot) else { return false };
+        if line.snapshot().is_none_or(|snapshot| snapshot.state != State::Ready) {
+            return false;
+        }
+        let id = line.meta().id;
+        if self.catalog.slot(&id).is_none_or(|at| at.arena != arena || at.slot != slot) {
+            return false;
+        }
+        self.catalog.block(&id.key).is_some_and(|block| self.evict_subtree(block, Removal::Evicted))
+    }
+
+    /// Empties the chunks that hold the pieces of `block`; `false` if none became whole.
+    fn empty_chunk_of(&mut self, block: BlockId) -> bool {
+        let per_chunk = self.segment.geometry().slots_per_chunk() as u32;
+        let slots: Vec<SlotRef> = self.catalog.pieces(block).map(|piece| piece.slot).collect();
+        let mut emptied = false;
+        for slot in slots {
+            let chunk = slot.slot / per_chunk;
+            let taken = self.taken_slots(slot.arena, chunk);
+            // A slot that a client fills keeps the chunk as it is: evicting its neighbours would win nothing.
+            let evictable = |&taken: &u32| {
+                let state = self.line(slot.arena, taken).snapshot().map(|snapshot| snapshot.state);
+                matches!(state, Some(State::Ready | State::Free))
+            };
+            if !taken.iter().all(evictable) {
+                continue;
+            }
+            let all = taken.into_iter().all(|slot_in_chunk| {
+                let line = self.line(slot.arena, slot_in_chunk);
+                // Evicting one block may have evicted others of the chunk with it.
+                let gone = line.snapshot().is_some_and(|snapshot| snapshot.state == State::Free);
+                gone || self.evict_at(slot.arena, slot_in_chunk)
+            });
+            emptied |= all;
+        }
+        emptied
+    }
+
+    fn taken_slots(&self, arena: u8, chunk: u32) -> Vec<u32> {
+        self.arenas
+            .iter()
+            .find(|(id, _)| *id == arena)
+            .map_or(Vec::new(), |(_, book)| book.taken_slots(chunk))
+    }
+
+    /// Bytes of the slot that a piece lies in.
+    pub(super) fn slot_bytes(&self, slot: SlotRef) -> u64 {
+        self.segment.extent(slot.arena, slot.slot).map_or(0, |(_, slot_bytes)| slot_bytes)
+    }
+
+    /// Evicts everything that no client claims. Returns the blocks that stay.
+    pub fn evict_all(&mut self) -> usize {
+        let blocks: Vec<BlockId> = self.catalog.iter().collect();
+        for block in blocks {
+            // A handle may be gone, or name a block that was evicted with its parent.
+            if self.policy.contains(block) {
+                self.evict_subtree(block, Removal::Dropped);
+            }
+        }
+        self.catalog.len()
+    }
+
+    /// A reader found bytes that do not match their checksum: look again, and drop the piece if that is true.
+    pub fn suspect(&mut self, slot: SlotRef) {
+        self.counters.suspects += 1;
+        let Some(line) = self.segment.line(slot.arena, slot.slot) else { return };
+        let Some((generation, meta)) = line.read() else { return };
+        if generation != slot.generation || self.catalog.slot(&meta.id) != Some(slot) {
+            return;
+        }
+        if self.verify(slot, &meta) {
+            return;
+        }
+        tracing::warn!(key = %meta.id.key, rank = meta.id.rank, group = meta.id.group, "dropping a corrupt piece");
+        self.counters.corrupt_pieces += 1;
+        if let Some(block) = self.catalog.block(&meta.id.key) {
+            self.evict_subtree(block, Removal::Dropped);
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! The segment's memory: opened or adopted through the shm tier, grown in the background, given back at the end.
+//!
+//! The tier owns the files; this module knows which regions a geometry needs and what to ask of the tier. Invariant:
+//! the views of the segment are used only while the tier is open.
+
+use std::os::fd::{BorrowedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::time::{Duration, Instant};
+
+use cascade_core::page::PAGE_BYTES;
+use cascade_core::segment::{ARENAS_MAX, Geometry, LayoutError, Segment};
+use cascade_core::view::Region;
+use cascade_tier::capability::feature;
+use cascade_tier::{
+    Action, CloseMode, Completion, Library, Memory, MemoryRange, OpenTier, Operation, Status, TierError,
+};
+use serde_json::{Value, json};
+
+use super::plan::Plan;
+use super::{EngineError, random_word};
+
+/// Memory ids, in the order in which the regions are configured.
+const META: u16 = 0;
+const PAGES: u16 = 1;
+const FIRST_ARENA: u16 = 2;
+/// Set in the ids of requests that are waited for; the others are growth and carry (arena, chunk).
+const WAITED: u64 = 1 << 63;
+/// How long metadata may take to get its memory.
+const ALLOCATION_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The segment and the tier that owns its files.
+#[derive(Debug)]
+pub(super) struct SegmentMemory {
+    tier: OpenTier,
+    exports: Vec<Memory>,
+    segment: Segment<'static>,
+    adopted: bool,
+    directory: PathBuf,
+    // Completions of growth that arrived while another request was waited for.
+    early: Vec<Completion>,
+    waited: u64,
+}
+
+/// How a chunk's growth ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Growth {
+    /// The arena.
+    pub(super) arena: u8,
+    /// The chunk.
+    pub(super) chunk: u32,
+    /// `OK`, or why there is no memory.
+    pub(super) status: Status,
+}
+
+impl SegmentMemory {
+    /// Opens the segment that `plan` describes, adopting what a dead owner left if its layout is ours.
+    ///
+    /// # Errors
+    /// Another node owns it; the directory cannot be used; there is no room for the metadata.
+    pub(super) fn open(library: &Library, plan: &Plan) -> Result<Self, EngineError> {
+        let tier = library.open(&configuration(plan, "adopt_or_create"))?;
+        if !tier.capabilities()?.has(feature::ADOPTED) {
+            return Self::create(tier, plan);
+        }
+        match Self::adopt(tier, plan) {
+            Err(EngineError::Layout(error)) => {
+                tracing::warn!(%error, "what a former node left here cannot be adopted; starting afresh");
+                Self::create(library.open(&configuration(plan, "create"))?, plan)
+            }
+            other => other,
+        }
+    }
+
+    fn create(tier: OpenTier, plan: &Plan) -> Result<Self, EngineError> {
+        let exports = tier.exports()?;
+        let mut allocations = Allocations::default();
+        let mut tier = tier;
+        // All metadata has memory before anybody maps it: a full /dev/shm is an error now, never a SIGBUS later.
+        allocations.now(&mut tier, MemoryRange::new(META, 0, pages_of(plan.geometry.meta_bytes())))?;
+        Segment::create(&plan.geometry, region(&exports, META)?, random_word())?;
+        Self::over(tier, exports, plan, false, allocations)
+    }
+
+    fn adopt(tier: OpenTier, plan: &Plan) -> Result<Self, EngineError> {
+        let exports = tier.exports()?;
+        Self::over(tier, exports, plan, true, Allocations::default())
+    }
+
+    fn over(
+        tier: OpenTier,
+        exports: Vec<Memory>,
+        plan: &Plan,
+        adopted: bool,
+        allocations: Allocations,
+    ) -> Result<Self, EngineError> {
+        let geometry = Segment::geometry_of(region(&exports, META)?)?;
+        let mut arenas = [None; ARENAS_MAX];
+        for arena in geometry.arenas() {
+            arenas[usize::from(arena)] = Some(region(&exports, FIRST_ARENA + u16::from(arena))?);
+        }
+        let segment = Segment::open(region(&exports, META)?, region(&exports, PAGES)?, arenas)?;
+        let directory = used_directory(&tier).unwrap_or_else(|| plan.directory.clone());
+        Ok(Self {
+            tier,
+            exports,
+            segment,
+            adopted,
+            directory,
+            early: allocations.early,
+            waited: allocations.waited,
+        })
+    }
+
+    /// The shared words.
+    pub(super) fn segment(&self) -> Segment<'static> {
+        self.segment
+    }
+
+    /// Whether a dead owner left the content.
+    pub(super) fn adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// Where the files are: the planned directory, or one beside it while a dying owner keeps that.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Readable when growth has news.
+    pub(super) fn event_fd(&self) -> Option<RawFd> {
+        use std::os::fd::AsRawFd;
+        self.tier.event_fd().ok().flatten().map(|fd| fd.as_raw_fd())
+    }
+
+    /// Asks for memory behind these chunks; [`SegmentMemory::grown`] tells how it went. Returns how many were accepted.
+    pub(super) fn grow(&mut self, chunks: &[(u8, u32)]) -> Result<usize, EngineError> {
+        let chunk_bytes = self.segment.geometry().chunk_bytes;
+        let operations: Vec<Operation> = chunks
+            .iter()
+            .map(|&(arena, chunk)| {
+                let range = MemoryRange::new(
+                    FIRST_ARENA + u16::from(arena),
+                    u64::from(chunk) * chunk_bytes,
+                    chunk_bytes,
+                );
+                Operation::new(u64::from(arena) << 32 | u64::from(chunk), Action::Allocate { range })
+            })
+            .collect();
+        Ok(self.tier.submit(&operations)?)
+    }
+
+    /// Growth that ended since the last look.
+    pub(super) fn grown(&mut self) -> Result<Vec<Growth>, EngineError> {
+        self.tier.poll(&mut self.early)?;
+        let growth = |completion: Completion| Growth {
+            arena: (completion.request_id >> 32) as u8,
+            chunk: completion.request_id as u32,
+            status: completion.status,
+        };
+        Ok(self.early.drain(..).filter(|c| c.request_id & WAITED == 0).map(growth).collect())
+    }
+
+    /// Puts memory behind a client's page, before the client may touch it.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn back_page(&mut self, page: u16) -> Result<(), EngineError> {
+        let range = MemoryRange::new(PAGES, u64::from(page) * PAGE_BYTES as u64, PAGE_BYTES as u64);
+        let mut allocations = Allocations { early: std::mem::take(&mut self.early), waited: self.waited };
+        let result = allocations.now(&mut self.tier, range);
+        (self.early, self.waited) = (allocations.early, allocations.waited);
+        Ok(result?)
+    }
+
+    /// The descriptors for a client, in the order of the attach answer: pages, metadata (read-only), arenas; and a bit
+    /// for each arena.
+    pub(super) fn descriptors(&self) -> Result<(Vec<BorrowedFd<'_>>, u8), EngineError> {
+        let fd = |id: u16, raw: fn(&Memory) -> RawFd| {
+            let raw = self.exports.get(usize::from(id)).map_or(-1, raw);
+            // SAFETY: the tier keeps the descriptor open until it is closed, and `self` is borrowed until then.
+            (raw >= 0)
+                .then(|| unsafe { BorrowedFd::borrow_raw(raw) })
+                .ok_or(EngineError::Layout(LayoutError::Size))
+        };
+        let mut descriptors = vec![fd(PAGES, |memory| memory.fd)?, fd(META, |memory| memory.fd_readonly)?];
+        let mut arenas = 0;
+        for arena in self.segment.geometry().arenas() {
+            descriptors.push(fd(FIRST_ARENA + u16::from(arena), |memory| memory.fd)?);
+            arenas |= 1 << arena;
+        }
+        Ok((descriptors, arenas))
+    }
+
+    /// The descriptor of the pages file, to look at clients' locks.
+    pub(super) fn pages_fd(&self) -> RawFd {
+        self.exports.get(usize::from(PAGES)).map_or(-1, |memory| memory.fd)
+    }
+
+    /// What the tier says of itself, as JSON.
+    pub(super) fn stats(&self) -> Value {
+        self.tier.stats().ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null)
+    }
+
+    /// Closes the segment for good: files and directory go. Clients that still map it keep their views.
+    ///
+    /// # Errors
+    /// What could not be removed; `gc` takes it later.
+    pub(super) fn close(self) -> Result<(), EngineError> {
+        self.segment.close();
+        Ok(self.tier.close(CloseMode::Unlink)?)
+    }
+}
+
+/// Allocations that are waited for, beside those of growth.
+#[derive(Debug, Default)]
+struct Allocations {
+    early: Vec<Completion>,
+    waited: u64,
+}
+
+impl Allocations {
+    fn now(&mut self, tier: &mut OpenTier, range: MemoryRange) -> Result<(), TierError> {
+        self.waited += 1;
+        let request_id = WAITED | self.waited;
+        let deadline = Instant::now() + ALLOCATION_DEADLINE;
+        let no_space = |what: &str| TierError::new(Status::NO_SPACE, format!("shm: {what}"));
+        while tier.submit(&[Operation::new(request_id, Action::Allocate { range })])? == 0 {
+            if Instant::now() > deadline {
+                return Err(no_space("the tier takes no request"));
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        loop {
+            tier.poll(&mut self.early)?;
+            if let Some(at) = self.early.iter().position(|c| c.request_id == request_id) {
+                let completion = self.early.swap_remove(at);
+                return match completion.status {
+                    Status::OK => Ok(()),
+                    status => Err(TierError::new(
+                        status,
+                        format!("shm: no memory for {} KiB of metadata", range.length >> 10),
+                    )),
+                };
+            }
+            if Instant::now() > deadline {
+                return Err(no_space("an allocation takes too long"));
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+}
+
+fn region(exports: &[Memory], id: u16) -> Result<Region<'static>, EngineError> {
+    let memory = exports.get(usize::from(id)).ok_or(EngineError::Layout(LayoutError::Size))?;
+    let base = memory.cpu_address().and_then(NonNull::new).ok_or(EngineError::Layout(LayoutError::Size))?;
+    // SAFETY: the tier keeps its mapping until it is closed, which `SegmentMemory` does last of all; everybody else
+    // reaches the memory through regions as well.
+    Ok(unsafe { Region::new(base, memory.length_bytes as usize) })
+}
+
+fn used_directory(tier: &OpenTier) -> Option<PathBuf> {
+    let stats: Value = serde_json::from_str(&tier.stats().ok()?).ok()?;
+    Some(PathBuf::from(stats.get("directory")?.as_str()?))
+}
+
+/// The tier allocates whole memory pages; 64 KiB is a multiple of every architecture's.
+fn pages_of(bytes: u64) -> u64 {
+    bytes.next_multiple_of(1 << 16)
+}
+
+fn configuration(plan: &Plan, mode: &str) -> String {
+    let Geometry { .. } = plan.geometry;
+    let mut regions = vec![
+        json!({ "name": "meta", "bytes": pages_of(plan.geometry.meta_bytes()) }),
+        json!({ "name": "pages", "bytes": pages_of(plan.geometry.pages_bytes()) }),
+    ];
+    for (arena, domain) in plan.geometry.arenas().zip(&plan.domains) {
+        let numa = match domain {
+            Some(node) => json!({ "bind": node }),
+            None if plan.interleave => json!("interleave"),
+            None => Value::Null,
+        };
+        regions.push(json!({
+            "name": format!("arena-{arena}"),
+            "bytes": plan.geometry.arena_bytes(arena),
+            "numa": numa,
+            "huge_pages": if plan.huge_pages { "advise" } else { "never" },
+        }));
+    }
+    json!({
+        "directory": plan.directory,
+        "mode": mode,
+        "regions": regions,
+        "owner": { "instance": plan.instance, "host": host_name() },
+        "reserve_bytes": plan.reserve_bytes,
+    })
+    .to_string()
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,94 @@
+//! The engine: one thread that owns a segment and serves its clients.
+//!
+//! The way of a put: a client takes a grant and posts a commit; [`pump`] finds it in the client's ring, [`store`]
+//! publishes it. The way of a death: [`clients`] sees the pidfd or the lock, what the client held goes back to the
+//! store. The way of a start: [`plan`] sizes, [`memory`] opens or adopts through the shm tier, [`adopt`] rebuilds.
+//!
+//! Absent on purpose: locks. All books belong to the pump's thread; clients are reached through shared words only.
+
+mod adopt;
+mod bell;
+mod clients;
+mod counters;
+mod door;
+mod evict;
+mod grants;
+mod memory;
+mod plan;
+mod pump;
+mod report;
+mod store;
+mod verify;
+
+pub use adopt::Adopted;
+pub use counters::Counters;
+pub use plan::{Plan, directory_of};
+pub use pump::{Ended, Engine, Stop};
+pub use store::Store;
+
+use cascade_core::segment::LayoutError;
+use cascade_tier::{Status, TierError};
+
+/// Why an engine cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A tier says no.
+    #[error("{0}")]
+    Tier(TierError),
+    /// The segment that is there is not one that this program can use.
+    #[error("the segment cannot be used: {0}")]
+    Layout(#[from] LayoutError),
+    /// More memory is asked for than can be had.
+    #[error(
+        "segment.capacity asks for {} MiB of shared memory, {} MiB can be had here: lower it, or see `cascade-node doctor`",
+        .asked_bytes >> 20, .usable_bytes >> 20
+    )]
+    NoRoom {
+        /// Bytes asked for.
+        asked_bytes: u64,
+        /// Bytes that can be had.
+        usable_bytes: u64,
+    },
+    /// The shm tier's probe makes no sense.
+    #[error("{0}")]
+    Probe(String),
+    /// The operating system says no.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What it said.
+        error: std::io::Error,
+    },
+}
+
+impl EngineError {
+    /// Adds what was tried to what the operating system said.
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |error| Self::Io { what, error }
+    }
+
+    /// Whether a living node owns the instance.
+    pub fn is_owned(&self) -> bool {
+        matches!(self, Self::Tier(error) if error.status == Status::OWNED)
+    }
+}
+
+impl From<TierError> for EngineError {
+    fn from(error: TierError) -> Self {
+        Self::Tier(error)
+    }
+}
+
+/// A number that no one foresees: ids of segments and owners, seeds of hashes. Never 0.
+fn random_word() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // std's hasher is seeded by the operating system; that is all the randomness that is needed here.
+    std::collections::hash_map::RandomState::new().build_hasher().finish() | 1
+}
+
+/// Nanoseconds of the monotonic clock, as deadlines of clients carry it.
+fn now_ns() -> u64 {
+    cascade_tier::monotonic_ns()
+}

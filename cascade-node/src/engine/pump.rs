@@ -1,0 +1,601 @@
+//! The pump: the one thread that reads every ring, keeps every book and sleeps when there is nothing to do.
+//!
+//! A turn looks at all clients; when a turn finds nothing the pump spins for a moment, then arms its bell, looks once
+//! more and sleeps in epoll. Invariants: a client can make the pump busy but never make it wait; an answer is written
+//! before its client is rung.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
+use cascade_core::bell::Bell;
+use cascade_core::flow::{Flow, Watermarks};
+use cascade_core::policy;
+use cascade_core::request::{Request, Ticket, Verdict};
+use cascade_core::sync::Ordering;
+use cascade_core::wire::Frame;
+use cascade_tier::Library;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, EventData, EventFlags};
+
+use super::bell::Doorbell;
+use super::clients::{Clients, is_locked};
+use super::door::{Door, Knock};
+use super::grants::Grants;
+use super::memory::SegmentMemory;
+use super::plan::{Plan, directory_of};
+use super::store::Store;
+use super::{EngineError, random_word, report};
+use crate::config::{Config, PolicyName};
+
+/// Requests of one client that are served before the next one's turn.
+const TURN_REQUESTS: u64 = 64;
+/// How long the pump looks for more before it sleeps.
+const SPIN: Duration = Duration::from_micros(40);
+/// How long a growth that was refused is not tried again.
+const GROWTH_PAUSE_NS: u64 = 1_000_000_000;
+/// How long a clean stop waits for clients to give their claims back.
+const STOP_WAIT: Duration = Duration::from_secs(2);
+/// How often housekeeping is done at most: locks, metrics, lingering slots.
+const HOUSEKEEPING: Duration = Duration::from_millis(100);
+
+const DOOR: u64 = 1;
+const BELL: u64 = 2;
+const TIER: u64 = 3;
+const SIGNALS: u64 = 4;
+/// Tokens of connections: the connection's number from here on.
+const CONNECTION: u64 = 1 << 32;
+/// Tokens of pidfds: the page's number from here on.
+const PIDFD: u64 = 1 << 62;
+
+/// Why the engine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Somebody asked it to: SIGTERM or SIGINT.
+    Asked,
+    /// The command that it ran around has ended.
+    Child(ExitStatus),
+}
+
+/// What may end a running engine.
+#[derive(Debug)]
+pub struct Stop {
+    /// A signalfd that reports SIGTERM, SIGINT and SIGCHLD.
+    pub signals: OwnedFd,
+    /// The command that the node runs around.
+    pub child: Option<Child>,
+}
+
+/// A started node.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) config: Config,
+    pub(super) memory: SegmentMemory,
+    pub(super) store: Store,
+    pub(super) clients: Clients,
+    pub(super) door: Door,
+    pub(super) started: Instant,
+    pub(super) epoch: u64,
+    grants: Grants,
+    bell: Doorbell,
+    epoll: OwnedFd,
+    housekept: Instant,
+    reported: Instant,
+}
+
+impl Engine {
+    /// Opens or adopts the segment and opens the door. After this, clients may attach.
+    ///
+    /// # Errors
+    /// Another node owns the instance; there is no room; the directory or socket cannot be used.
+    pub fn start(config: Config, shm: &Library) -> Result<Self, EngineError> {
+        let directory = directory_of(&config);
+        let probe = shm.probe(&serde_json::json!({ "directory": directory }).to_string())?;
+        let plan = Plan::new(&config, directory, &probe)?;
+        let memory = SegmentMemory::open(shm, &plan)?;
+        let segment = memory.segment();
+        let policy =
+            policy::by_name(policy_name(config.policy.name), 1).expect("every configured name is a policy");
+        let geometry = *segment.geometry();
+        let flow = Flow::new(Watermarks {
+            low_free_ratio: config.policy.watermark_low_ratio,
+            high_free_ratio: config.policy.watermark_high_ratio,
+            grow_chunks: (config.segment.grow_step.0 / geometry.chunk_bytes).max(1),
+            growth_pause_ns: GROWTH_PAUSE_NS,
+        });
+        let socket = std::env::var_os("CASCADE_SOCKET").map(std::path::PathBuf::from);
+        let socket = socket.unwrap_or_else(|| memory.directory().join("node.sock"));
+        let mut engine = Self {
+            store: Store::new(segment, policy),
+            clients: Clients::default(),
+            door: Door::open(&socket)?,
+            grants: Grants::new(&config.clients, flow),
+            bell: Doorbell::new()?,
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)
+                .map_err(|error| EngineError::io("make an epoll")(error.into()))?,
+            started: Instant::now(),
+            housekept: Instant::now(),
+            reported: Instant::now(),
+            epoch: segment.epoch().load(Ordering::Relaxed) + 1,
+            config,
+            memory,
+        };
+        if engine.memory.adopted() {
+            engine.adopt();
+        }
+        // Clients of the former node see the new epoch and attach again.
+        segment.epoch().store(engine.epoch, Ordering::Release);
+        let first = engine.config.segment.grow_step.0 / geometry.chunk_bytes;
+        engine.grants.grow(&engine.store, &mut engine.memory, first.max(1));
+        engine.watch(engine.door.listener(), DOOR)?;
+        engine.watch(engine.bell.as_fd(), BELL)?;
+        if let Some(fd) = engine.memory.event_fd() {
+            // SAFETY: the tier keeps the descriptor open while `memory` lives, which is as long as the engine.
+            engine.watch(unsafe { BorrowedFd::borrow_raw(fd) }, TIER)?;
+        }
+        Ok(engine)
+    }
+
+    /// Where clients attach.
+    pub fn socket(&self) -> &std::path::Path {
+        self.door.path()
+    }
+
+    /// Takes up what a former node left: first its clients, so that their claims count, then the content.
+    fn adopt(&mut self) {
+        let segment = self.memory.segment();
+        let pages_fd = self.memory.pages_fd();
+        let mut dead = Vec::new();
+        for page in 0..segment.geometry().clients_max as u16 {
+            let Some(shared) = segment.page(page) else { break };
+            let owner = shared.owner().load(Ordering::Acquire);
+            if owner == 0 {
+                continue;
+            }
+            self.store.pages.push(page);
+            self.clients.insert(page, owner);
+            if !is_locked(pages_fd, page) {
+                dead.push(page);
+            }
+        }
+        let adopted = self.store.adopt();
+        tracing::info!(
+            pieces = adopted.pieces,
+            granted = adopted.granted,
+            stale_entries = adopted.stale_entries,
+            damaged = adopted.damaged,
+            clients = self.clients.len() - dead.len(),
+            "took up the segment that a former node left"
+        );
+        for page in dead {
+            self.bury(page);
+        }
+    }
+
+    /// Serves until something ends it.
+    ///
+    /// # Errors
+    /// Only if the operating system fails the pump itself.
+    pub fn run(&mut self, mut stop: Stop) -> Result<Ended, EngineError> {
+        self.watch(stop.signals.as_fd(), SIGNALS)?;
+        let segment = self.memory.segment();
+        let asleep = Bell::new(segment.node_asleep());
+        let mut last_work = Instant::now();
+        loop {
+            if self.turn() {
+                last_work = Instant::now();
+                continue;
+            }
+            self.housekeep();
+            if last_work.elapsed() < SPIN {
+                std::thread::yield_now();
+                continue;
+            }
+            asleep.arm();
+            // Look again: a client that posted before it saw the flag does not ring.
+            if self.turn() {
+                asleep.disarm();
+                last_work = Instant::now();
+                continue;
+            }
+            let events = self.sleep()?;
+            asleep.disarm();
+            for token in events {
+                if let Some(ended) = self.react(token, &mut stop) {
+                    return Ok(ended);
+                }
+            }
+        }
+    }
+
+    /// Stops serving: evicts what nobody claims, waits for claims up to a bound, removes the segment.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    pub fn close(mut self) -> Result<String, EngineError> {
+        self.store.segment().close();
+        let deadline = Instant::now() + STOP_WAIT;
+        let summary = report::summary(&self);
+        report::write_metrics(&self);
+        while self.store.evict_all() > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(self.door);
+        self.memory.close()?;
+        Ok(summary)
+    }
+
+    /// Looks at every client once; `true` if there was anything to do.
+    fn turn(&mut self) -> bool {
+        let mut worked = self.grants.collect_growth(&mut self.store, &mut self.memory);
+        for page in self.clients.pages() {
+            worked |= self.serve(page);
+        }
+        if self.grants.waiting() > 0 {
+            let clients = &self.clients;
+            self.grants.retry(&mut self.store, &mut self.memory, |store, page, ticket, verdict| {
+                answer(store, clients, page, ticket, verdict);
+                worked = true;
+            });
+        }
+        worked
+    }
+
+    /// Serves one client: its touches, then some of its requests.
+    fn serve(&mut self, page: u16) -> bool {
+        let Some(client) = self.clients.get_mut(page) else { return false };
+        if client.fenced {
+            return false;
+        }
+        let Some(shared) = self.store.segment().page(page) else { return false };
+        let seen = client.touches_seen;
+        let store = &mut self.store;
+        client.touches_seen = shared.touches().read(seen, |touch| store.touch(touch));
+        let mut worked = client.touches_seen != seen;
+        let ring = shared.ring();
+        for _ in 0..TURN_REQUESTS {
+            let request = match ring.pending() {
+                Ok(0) => break,
+                Ok(_) => Request::decode(&ring.peek()).ok(),
+                Err(_) => None,
+            };
+            let Some(request) = request else {
+                self.fence(page);
+                return true;
+            };
+            self.handle(page, request);
+            ring.done();
+            worked = true;
+        }
+        if worked {
+            self.wake(page);
+        }
+        worked
+    }
+
+    fn handle(&mut self, page: u16, request: Request) {
+        match request {
+            Request::Commit { slot, meta, parent, ticket } => {
+                let verdict = self.store.publish(page, slot, &meta, &parent);
+                if matches!(verdict, Verdict::NoRoom | Verdict::NotYours) {
+                    self.store.counters.puts_refused += 1;
+                }
+                if let Some(ticket) = ticket {
+                    answer(&self.store, &self.clients, page, ticket, verdict);
+                }
+                if let Some(slot_bytes) = self.store.segment().geometry().slot_bytes(meta.len_bytes) {
+                    self.grants.top_up(&mut self.store, &mut self.memory, page, slot_bytes);
+                }
+            }
+            Request::Reserve { len_bytes, deadline_ns, ticket } => {
+                let verdict = self.grants.reserve(
+                    &mut self.store,
+                    &mut self.memory,
+                    page,
+                    len_bytes,
+                    deadline_ns,
+                    ticket,
+                );
+                if let Some(verdict) = verdict {
+                    answer(&self.store, &self.clients, page, ticket, verdict);
+                }
+            }
+            Request::Abort { slot } => self.store.take_back(page, slot),
+            Request::Suspect { slot } => self.store.suspect(slot),
+            Request::Cancel { ticket } => {
+                if self.grants.cancel(page, ticket) {
+                    answer(&self.store, &self.clients, page, ticket, Verdict::Expired);
+                }
+            }
+            Request::Flush { ticket } => answer(&self.store, &self.clients, page, ticket, Verdict::Flushed),
+        }
+    }
+
+    /// Rings a client that sleeps.
+    fn wake(&self, page: u16) {
+        let Some(shared) = self.store.segment().page(page) else { return };
+        if Bell::new(shared.asleep()).must_ring()
+            && let Some(bell) = self.clients.get(page).and_then(|client| client.bell.as_ref())
+        {
+            bell.ring();
+        }
+    }
+
+    /// Stops listening to a client that sent nonsense. What it may still write stays its own until it is dead.
+    fn fence(&mut self, page: u16) {
+        self.store.counters.confused_clients += 1;
+        if let Some(client) = self.clients.get_mut(page) {
+            tracing::warn!(page, pid = client.pid, "a client sent a request that is none: it is cut off");
+            client.fenced = true;
+            if let Some(connection) = client.connection.take() {
+                self.door.shut(connection);
+            }
+        }
+        self.grants.forget(page);
+    }
+
+    /// Takes back all that a dead client held. Its complete commits are published first.
+    fn bury(&mut self, page: u16) {
+        while self.serve(page) {}
+        if let Some(client) = self.clients.remove(page)
+            && let Some(connection) = client.connection
+        {
+            self.door.shut(connection);
+        }
+        self.grants.forget(page);
+        if let Some(shared) = self.store.segment().page(page) {
+            // Its hazards and holds go first, so that nothing of its own keeps its slots lingering.
+            shared.clear();
+        }
+        self.store.counters.deaths += 1;
+        let held: Vec<_> = self.store.granted.remove(&page).into_iter().flatten().collect();
+        self.store.granted.insert(page, held.iter().copied().collect());
+        for slot in held {
+            self.store.take_back(page, slot);
+        }
+        self.store.granted.remove(&page);
+        self.store.pages.retain(|&other| other != page);
+        self.store.settle();
+    }
+
+    fn housekeep(&mut self) {
+        if self.housekept.elapsed() < HOUSEKEEPING {
+            return;
+        }
+        self.housekept = Instant::now();
+        self.store.settle();
+        if self.clients.any_unwatched() {
+            for page in self.clients.gone(self.memory.pages_fd()) {
+                tracing::debug!(page, "a client has left");
+                self.bury(page);
+            }
+        }
+        if self.reported.elapsed() >= Duration::from_millis(self.config.metrics.interval_ms) {
+            self.reported = Instant::now();
+            report::write_metrics(self);
+        }
+    }
+
+    fn sleep(&self) -> Result<Vec<u64>, EngineError> {
+        let timeout = if self.clients.any_without_bell() || self.grants.waiting() > 0 {
+            Duration::from_millis(5)
+        } else if self.clients.any_unwatched() || !self.store.lingering.is_empty() {
+            HOUSEKEEPING
+        } else {
+            Duration::from_millis(1000)
+        };
+        let timeout =
+            Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
+        let mut events = [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }; 64];
+        match epoll::wait(&self.epoll, &mut events, Some(&timeout)) {
+            Ok(count) => Ok(events[..count].iter().map(|event| event.data.u64()).collect()),
+            Err(rustix::io::Errno::INTR) => Ok(Vec::new()),
+            Err(error) => Err(EngineError::io("wait for events")(error.into())),
+        }
+    }
+
+    fn react(&mut self, token: u64, stop: &mut Stop) -> Option<Ended> {
+        match token {
+            DOOR => self.let_in(),
+            BELL => self.bell.quiet(),
+            TIER => {}
+            SIGNALS => return self.signalled(stop),
+            token if token >= PIDFD => {
+                let page = (token - PIDFD) as u16;
+                // The event may be that of a former client of the page: the pidfd itself decides.
+                if self.clients.get(page).is_some_and(|client| client.is_exited()) {
+                    tracing::debug!(page, "a client died");
+                    self.bury(page);
+                }
+            }
+            token => self.listen(token - CONNECTION),
+        }
+        None
+    }
+
+    fn signalled(&mut self, stop: &mut Stop) -> Option<Ended> {
+        let mut info = [0u8; size_of::<libc::signalfd_siginfo>()];
+        let mut ended = None;
+        while rustix::io::read(&stop.signals, &mut info).is_ok_and(|count| count == info.len()) {
+            // The signal's number is the first field.
+            let signal = u32::from_ne_bytes([info[0], info[1], info[2], info[3]]) as i32;
+            if signal != libc::SIGCHLD {
+                ended = ended.or(Some(Ended::Asked));
+            } else if let Some(child) = &mut stop.child
+                && let Ok(Some(status)) = child.try_wait()
+            {
+                ended = Some(Ended::Child(status));
+            }
+        }
+        ended
+    }
+
+    fn let_in(&mut self) {
+        while let Some((connection, fd)) = self.door.accept() {
+            let watched = epoll::add(
+                &self.epoll,
+                fd,
+                EventData::new_u64(CONNECTION + connection),
+                EventFlags::IN | EventFlags::RDHUP,
+            );
+            if watched.is_err() {
+                self.door.shut(connection);
+            }
+        }
+    }
+
+    fn listen(&mut self, connection: u64) {
+        loop {
+            match self.door.read(connection) {
+                Ok(Knock::Frame(frame)) => self.reply(connection, frame),
+                Ok(Knock::Nothing) => return,
+                Ok(Knock::End) => return self.hang_up(connection),
+                Err(error) => {
+                    self.door.send(connection, &Frame::Refused(error.to_string()), &[]);
+                    return self.hang_up(connection);
+                }
+            }
+        }
+    }
+
+    /// The connection is over. Whether its client is, the lock on its page tells.
+    fn hang_up(&mut self, connection: u64) {
+        self.door.shut(connection);
+        let pages = self.clients.pages();
+        let client = pages
+            .into_iter()
+            .find(|&page| self.clients.get(page).is_some_and(|client| client.connection == Some(connection)));
+        if let Some(page) = client {
+            if let Some(client) = self.clients.get_mut(page) {
+                client.connection = None;
+            }
+            if !is_locked(self.memory.pages_fd(), page) {
+                self.bury(page);
+            }
+        }
+    }
+
+    fn reply(&mut self, connection: u64, frame: Frame) {
+        match frame {
+            Frame::Attach { segment_id, page, owner } => self.attach(connection, segment_id, page, owner),
+            Frame::Query(name) => {
+                let answer = match name.as_str() {
+                    "status" => Frame::Answer(report::status(self).to_string()),
+                    _ => Frame::Refused(format!("this node does not answer to {name:?}")),
+                };
+                self.door.send(connection, &answer, &[]);
+            }
+            Frame::Attached { .. } | Frame::Refused(_) | Frame::Answer(_) => {
+                self.door.send(connection, &Frame::Refused("a node asks, it is not answered".into()), &[]);
+                self.hang_up(connection);
+            }
+        }
+    }
+
+    fn attach(&mut self, connection: u64, segment_id: u64, page: u16, owner: u64) {
+        let result = self.admit(connection, segment_id, page, owner);
+        let attached = result.and_then(|page| self.welcome(connection, page).map(|()| page));
+        if let Err(reason) = attached {
+            tracing::warn!(%reason, "a client could not attach");
+            self.door.send(connection, &Frame::Refused(reason), &[]);
+            self.hang_up(connection);
+        }
+    }
+
+    /// Finds the client's page: the one it had, or a free one.
+    fn admit(&mut self, connection: u64, segment_id: u64, page: u16, owner: u64) -> Result<u16, String> {
+        let segment = self.memory.segment();
+        let again = segment_id == segment.id()
+            && owner != 0
+            && self.clients.get(page).is_some_and(|client| client.owner == owner && !client.fenced);
+        let page = if again {
+            page
+        } else {
+            let clients_max = segment.geometry().clients_max as u16;
+            let page = (0..clients_max).find(|&page| self.clients.get(page).is_none()).ok_or_else(|| {
+                format!("all {clients_max} client pages are taken: raise segment.clients_max")
+            })?;
+            self.memory.back_page(page).map_err(|error| error.to_string())?;
+            let shared = segment.page(page).ok_or("the page is outside of the segment")?;
+            shared.clear();
+            let owner = random_word();
+            shared.owner().store(owner, Ordering::Release);
+            self.clients.insert(page, owner);
+            self.store.pages.push(page);
+            page
+        };
+        let bell = Doorbell::new().map_err(|error| error.to_string())?;
+        let pid = self.door.pid(connection);
+        if let Some(client) = self.clients.get_mut(page) {
+            client.bell = Some(bell);
+            client.connection = Some(connection);
+            client.pid = pid;
+        }
+        self.watch_process(page, pid);
+        self.store.counters.attachments += 1;
+        Ok(page)
+    }
+
+    fn watch_process(&mut self, page: u16, pid: Option<i32>) {
+        let pidfd = pid
+            .and_then(rustix::process::Pid::from_raw)
+            .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
+        let Some(pidfd) = pidfd else { return };
+        let watched = self.watch(pidfd.as_fd(), PIDFD + u64::from(page)).is_ok();
+        if let Some(client) = self.clients.get_mut(page).filter(|_| watched) {
+            client.pidfd = Some(pidfd);
+        }
+    }
+
+    fn welcome(&mut self, connection: u64, page: u16) -> Result<(), String> {
+        let client = self.clients.get(page).ok_or("the client has gone")?;
+        let bell = client.bell.as_ref().ok_or("the client has no bell")?;
+        let (memory, arenas) = self.memory.descriptors().map_err(|error| error.to_string())?;
+        let mut descriptors = vec![self.bell.as_fd(), bell.as_fd()];
+        descriptors.extend(memory);
+        let frame = Frame::Attached {
+            segment_id: self.memory.segment().id(),
+            page,
+            owner: client.owner,
+            epoch: self.epoch,
+            arenas,
+        };
+        match self.door.send(connection, &frame, &descriptors) {
+            true => Ok(()),
+            false => Err("the client does not read its answer".into()),
+        }
+    }
+
+    fn watch(&self, fd: BorrowedFd<'_>, token: u64) -> Result<(), EngineError> {
+        epoll::add(&self.epoll, fd, EventData::new_u64(token), EventFlags::IN)
+            .map_err(|error| EngineError::io("watch a descriptor")(error.into()))
+    }
+}
+
+/// Writes an answer into the client's page and rings it if it sleeps.
+fn answer(store: &Store, clients: &Clients, page: u16, ticket: Ticket, verdict: Verdict) {
+    let Some(shared) = store.segment().page(page) else { return };
+    let Some(completion) = shared.completion(ticket) else { return };
+    completion.answer(ticket, verdict);
+    if Bell::new(shared.asleep()).must_ring()
+        && let Some(bell) = clients.get(page).and_then(|client| client.bell.as_ref())
+    {
+        bell.ring();
+    }
+}
+
+fn policy_name(name: PolicyName) -> &'static str {
+    match name {
+        PolicyName::Lru => "lru",
+        PolicyName::Arc => "arc",
+        PolicyName::S3Fifo => "s3fifo",
+        PolicyName::WTinyLfu => "wtinylfu",
+    }
+}
+
+impl Stop {
+    /// Stops on these signals, and with this command if there is one.
+    pub fn new(signals: OwnedFd, child: Option<Child>) -> Self {
+        Self { signals, child }
+    }
+}

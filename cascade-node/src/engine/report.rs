@@ -1,0 +1,113 @@
+//! What the node tells: status as JSON, Prometheus text, one line at the end.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::pump::Engine;
+
+/// The state of the node, for `status` and programs.
+pub(super) fn status(engine: &Engine) -> Value {
+    let geometry = engine.store.segment().geometry();
+    let capacity_bytes: u64 = geometry.arenas().map(|arena| geometry.arena_bytes(arena)).sum();
+    let clients: Vec<Value> = engine
+        .clients
+        .iter()
+        .map(|(page, client)| {
+            json!({
+                "page": page,
+                "pid": client.pid,
+                "attached": client.connection.is_some(),
+                "fenced": client.fenced,
+                "granted_slots": engine.store.granted.get(&page).map_or(0, |slots| slots.len()),
+            })
+        })
+        .collect();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "instance": engine.config.instance,
+        "socket": engine.door.path(),
+        "directory": engine.memory.directory(),
+        "segment_id": format!("{:016x}", engine.store.segment().id()),
+        "epoch": engine.epoch,
+        "adopted": engine.memory.adopted(),
+        "uptime_s": engine.started.elapsed().as_secs_f64(),
+        "policy": engine.store.policy.name(),
+        "capacity_bytes": capacity_bytes,
+        "backed_bytes": engine.store.backed_bytes(),
+        "free_bytes": engine.store.free_bytes(),
+        "chunk_bytes": geometry.chunk_bytes,
+        "granule_bytes": geometry.granule_bytes,
+        "metadata_bytes": geometry.meta_bytes(),
+        "catalog_bytes": engine.store.catalog.memory_bytes(),
+        "blocks": engine.store.catalog.len(),
+        "pieces": engine.store.catalog.pieces_total(),
+        "counters": engine.store.counters,
+        "clients": clients,
+        "tiers": { "shm": engine.memory.stats() },
+    })
+}
+
+/// One line for the end of the log.
+pub(super) fn summary(engine: &Engine) -> String {
+    let counters = &engine.store.counters;
+    format!(
+        "served {} clients for {:.1} s: {} pieces put ({:.2} GB), {} duplicates, {} refused, {} chains matched, {} blocks evicted, {} corrupt",
+        counters.attachments,
+        engine.started.elapsed().as_secs_f64(),
+        counters.puts_fresh,
+        counters.put_bytes as f64 / 1e9,
+        counters.puts_duplicate,
+        counters.puts_refused,
+        counters.touched_chains,
+        counters.evicted_blocks,
+        counters.corrupt_pieces,
+    )
+}
+
+/// Rewrites the Prometheus text file, if one is configured.
+pub(super) fn write_metrics(engine: &Engine) {
+    let path = &engine.config.metrics.textfile;
+    if path.as_os_str().is_empty() {
+        return;
+    }
+    if let Err(error) = replace(path, &metrics(engine)) {
+        tracing::warn!(path = %path.display(), %error, "cannot write the metrics file");
+    }
+}
+
+/// Readers see the old file or the new one, never a part.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    std::fs::write(&temporary, text)?;
+    std::fs::rename(&temporary, path)
+}
+
+fn metrics(engine: &Engine) -> String {
+    let mut text = String::new();
+    let instance = &engine.config.instance;
+    let Ok(Value::Object(counters)) = serde_json::to_value(engine.store.counters) else { return text };
+    for (name, value) in counters {
+        let (kind, name) = match name.as_str() {
+            "resident_bytes" => ("gauge", name),
+            _ => ("counter", format!("{name}_total")),
+        };
+        let _ =
+            writeln!(text, "# TYPE cascade_{name} {kind}\ncascade_{name}{{instance=\"{instance}\"}} {value}");
+    }
+    let gauges = [
+        ("blocks", engine.store.catalog.len() as u64),
+        ("pieces", engine.store.catalog.pieces_total() as u64),
+        ("clients", engine.clients.len() as u64),
+        ("backed_bytes", engine.store.backed_bytes()),
+        ("free_bytes", engine.store.free_bytes()),
+    ];
+    for (name, value) in gauges {
+        let _ =
+            writeln!(text, "# TYPE cascade_{name} gauge\ncascade_{name}{{instance=\"{instance}\"}} {value}");
+    }
+    text
+}

@@ -1,0 +1,293 @@
+//! What the segment holds, and the verbs that change it: grant, publish, take back, touch.
+//!
+//! The store couples the shared words (slot lines, index) with the node's own books (arenas, catalog, policy) and keeps
+//! them in step. It does no I/O and knows no sockets. Invariants: a slot is in at most one of these: an arena's free
+//! slots, the granted of one client, the catalog, the lingering; the index names exactly the pieces of the catalog;
+//! eviction takes leaves only, so a claim on the tail of a chain claims the chain.
+
+use std::collections::{HashMap, HashSet};
+
+use cascade_core::arena::Arena;
+use cascade_core::catalog::{Catalog, Inserted};
+use cascade_core::hazard::Scan;
+use cascade_core::index::Location;
+use cascade_core::key::BlockKey;
+use cascade_core::piece::{PieceId, PieceMeta};
+use cascade_core::policy::{Arrival, BlockId, Policy, Request};
+use cascade_core::request::Verdict;
+use cascade_core::segment::Segment;
+use cascade_core::slot::{Event, Line, SlotRef, State};
+use cascade_core::sync::Ordering;
+use cascade_core::touch::Touch;
+
+use super::counters::Counters;
+
+/// Attempts to place a piece whose two buckets are full, each of which evicts one of the sixteen pieces in them.
+const BUCKET_EVICTIONS_MAX: usize = 4;
+
+/// The content of a segment.
+pub struct Store {
+    pub(super) segment: Segment<'static>,
+    pub(super) arenas: Vec<(u8, Arena)>,
+    pub(super) catalog: Catalog,
+    pub(super) policy: Box<dyn Policy>,
+    pub(super) counters: Counters,
+    /// Pages whose claims are looked at: all that have an owner.
+    pub(super) pages: Vec<u16>,
+    pub(super) granted: HashMap<u16, HashSet<SlotRef>>,
+    /// Revoked slots that somebody still reads.
+    pub(super) lingering: Vec<SlotRef>,
+    pub(super) scan_buffer: Vec<u64>,
+    requests: u64,
+    chain: Vec<BlockId>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("blocks", &self.catalog.len()).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// An empty store over a segment.
+    pub fn new(segment: Segment<'static>, policy: Box<dyn Policy>) -> Self {
+        let geometry = segment.geometry();
+        let arenas = geometry.arenas().map(|arena| (arena, Arena::new(geometry, arena))).collect();
+        Self {
+            segment,
+            arenas,
+            catalog: Catalog::new(),
+            policy,
+            counters: Counters::default(),
+            pages: Vec::new(),
+            granted: HashMap::new(),
+            lingering: Vec::new(),
+            scan_buffer: Vec::new(),
+            requests: 0,
+            chain: Vec::new(),
+        }
+    }
+
+    /// The segment.
+    pub fn segment(&self) -> &Segment<'static> {
+        &self.segment
+    }
+
+    /// A chunk has memory behind it from now on.
+    pub fn back(&mut self, arena: u8, chunk: u32) {
+        if let Some((_, book)) = self.arenas.iter_mut().find(|(id, _)| *id == arena)
+            && !book.is_backed(chunk)
+        {
+            book.back(chunk);
+        }
+        self.fit_policy();
+    }
+
+    /// Chunks without memory behind them, as (arena, chunk).
+    pub fn unbacked(&self) -> impl Iterator<Item = (u8, u32)> + '_ {
+        self.arenas.iter().flat_map(|(id, arena)| {
+            (0..arena.chunks()).filter(|&chunk| !arena.is_backed(chunk)).map(move |chunk| (*id, chunk))
+        })
+    }
+
+    /// Bytes with memory behind them.
+    pub fn backed_bytes(&self) -> u64 {
+        self.arenas.iter().map(|(_, arena)| arena.backed_bytes()).sum()
+    }
+
+    /// Bytes that no piece and no grant takes.
+    pub fn free_bytes(&self) -> u64 {
+        self.arenas.iter().map(|(_, arena)| arena.free_bytes()).sum()
+    }
+
+    /// Slots of this size that can be taken at once.
+    pub fn free_slots(&self, slot_bytes: u64) -> u64 {
+        self.arenas.iter().map(|(_, arena)| arena.free_slots(slot_bytes)).sum()
+    }
+
+    /// Takes a free slot for a client to fill, from the arena with the most room.
+    pub fn grant(&mut self, client: u16, slot_bytes: u64) -> Option<SlotRef> {
+        let (id, arena) = self.arenas.iter_mut().max_by_key(|(_, arena)| arena.free_slots(slot_bytes))?;
+        let taken = arena.take(slot_bytes)?;
+        let id = *id;
+        if let Some(chunk) = taken.cut {
+            // The word is there before any slot of the chunk is granted.
+            self.segment.chunk_word(id, chunk)?.store(slot_bytes, Ordering::Release);
+        }
+        let line = self.line(id, taken.slot);
+        match line.step(Event::Grant { client }) {
+            Ok(snapshot) => {
+                let slot = SlotRef { arena: id, slot: taken.slot, generation: snapshot.generation };
+                self.granted.entry(client).or_default().insert(slot);
+                Some(slot)
+            }
+            // Its word was overwritten by somebody: leave the slot out for good.
+            Err(_) => {
+                self.counters.damaged_slots += 1;
+                None
+            }
+        }
+    }
+
+    /// Publishes what a client has filled. First wins; any verdict but `Fresh` takes the slot back.
+    pub fn publish(&mut self, client: u16, slot: SlotRef, meta: &PieceMeta, parent: &BlockKey) -> Verdict {
+        if !self.granted.get(&client).is_some_and(|slots| slots.contains(&slot)) {
+            // A node that was killed after the commit and before it said so: the slot is published already.
+            let again = self.catalog.slot(&meta.id) == Some(slot);
+            return if again { Verdict::Fresh } else { Verdict::NotYours };
+        }
+        if self.segment.bytes(slot, meta.len_bytes).is_none() {
+            self.take_back(client, slot);
+            return Verdict::NotYours;
+        }
+        if let Some(there) = self.catalog.slot(&meta.id) {
+            self.counters.puts_duplicate += 1;
+            if self.line(there.arena, there.slot).meta().checksum != meta.checksum {
+                self.counters.put_conflicts += 1;
+            }
+            self.take_back(client, slot);
+            return Verdict::AlreadyPresent;
+        }
+        let line = self.line(slot.arena, slot.slot);
+        line.describe(meta);
+        let fingerprint = if *parent == BlockKey::ROOT { 0 } else { parent.fingerprint() };
+        if let Some(lineage) = self.segment.lineage(slot.arena, slot.slot) {
+            lineage.store(fingerprint, Ordering::Relaxed);
+        }
+        if !self.enter(&meta.id, slot) || line.step(Event::Publish).is_err() {
+            self.leave(&meta.id, slot);
+            self.take_back(client, slot);
+            return Verdict::NoRoom;
+        }
+        self.granted.entry(client).or_default().remove(&slot);
+        self.counters.puts_fresh += 1;
+        self.counters.put_bytes += meta.len_bytes;
+        self.counters.resident_bytes += meta.len_bytes;
+        self.record(meta, parent, slot);
+        Verdict::Fresh
+    }
+
+    /// Takes a published piece up in the books.
+    pub(super) fn record(&mut self, meta: &PieceMeta, parent: &BlockKey, slot: SlotRef) {
+        if let Inserted::Block(block) = self.catalog.insert(&meta.id, parent, slot) {
+            let parent = self.catalog.parent(block);
+            self.policy.insert(Arrival { block, fingerprint: meta.id.key.fingerprint(), parent });
+            // Sizes differ and memory grows, so the capacity in blocks is looked at now and then.
+            if self.catalog.len().is_multiple_of(1024) {
+                self.fit_policy();
+            }
+        }
+    }
+
+    /// Takes a slot back that a client will not fill, or filled in vain. It becomes free when nobody reads it.
+    pub fn take_back(&mut self, client: u16, slot: SlotRef) {
+        if !self.granted.entry(client).or_default().remove(&slot) {
+            return;
+        }
+        if self.line(slot.arena, slot.slot).step(Event::Revoke).is_ok() {
+            self.lingering.push(slot);
+            self.settle();
+        }
+    }
+
+    /// Frees the lingering slots that nobody reads any more.
+    pub fn settle(&mut self) {
+        if self.lingering.is_empty() {
+            return;
+        }
+        let scan = self.scan();
+        let lingering = std::mem::take(&mut self.lingering);
+        for slot in lingering {
+            if scan.names(slot) { self.lingering.push(slot) } else { self.reclaim(slot) }
+        }
+        self.scan_buffer = scan.into_buffer();
+    }
+
+    /// Notes that clients matched a chain: its blocks are younger now, the tail before the root.
+    pub fn touch(&mut self, touch: Touch) {
+        let Some(line) = self.segment.line(touch.tail.arena, touch.tail.slot) else { return };
+        let Some((generation, meta)) = line.read() else { return };
+        let Some(block) = self.catalog.block(&meta.id.key) else { return };
+        if generation != touch.tail.generation {
+            return;
+        }
+        self.chain.clear();
+        self.chain.extend(self.catalog.ancestry(block, touch.blocks as usize));
+        self.chain.reverse();
+        self.requests += 1;
+        self.counters.touched_chains += 1;
+        self.counters.touched_blocks += self.chain.len() as u64;
+        let blocks = self.chain.len() as u32;
+        self.policy.touch(&Request { number: self.requests, matched: &self.chain, missing: &[], blocks });
+    }
+
+    /// What clients claim at this moment.
+    pub(super) fn scan(&mut self) -> Scan {
+        let mut scan = Scan::new(std::mem::take(&mut self.scan_buffer));
+        for page in self.pages.iter().filter_map(|&page| self.segment.page(page)) {
+            for cells in page.claims() {
+                scan.add(cells);
+            }
+        }
+        scan.finish();
+        scan
+    }
+
+    /// Makes a Draining or Revoked slot free, or retires it.
+    pub(super) fn reclaim(&mut self, slot: SlotRef) {
+        match self.line(slot.arena, slot.slot).step(Event::Reclaim) {
+            Ok(snapshot) if snapshot.state == State::Free => self.give(slot),
+            Ok(_) => self.counters.retired_slots += 1,
+            Err(_) => self.counters.damaged_slots += 1,
+        }
+    }
+
+    fn give(&mut self, slot: SlotRef) {
+        let Some((_, arena)) = self.arenas.iter_mut().find(|(id, _)| *id == slot.arena) else { return };
+        if arena.give(slot.slot) {
+            let chunk = (u64::from(slot.slot) / self.segment.geometry().slots_per_chunk()) as u32;
+            if let Some(word) = self.segment.chunk_word(slot.arena, chunk) {
+                word.store(0, Ordering::Release);
+            }
+        }
+    }
+
+    /// The line of a slot that the node's own books name.
+    pub(super) fn line(&self, arena: u8, slot: u32) -> Line<'static> {
+        self.segment.line(arena, slot).expect("the books name slots of the segment only")
+    }
+
+    /// Enters a piece into the index, evicting from its full buckets if need be.
+    pub(super) fn enter(&mut self, id: &PieceId, slot: SlotRef) -> bool {
+        let hash = id.hash(self.segment.geometry().seed);
+        let at = Location { arena: slot.arena, slot: slot.slot };
+        for _ in 0..BUCKET_EVICTIONS_MAX {
+            match self.segment.index().insert(hash, at) {
+                Ok(()) => return true,
+                Err(full) => {
+                    self.counters.full_buckets += 1;
+                    let evicted = full.0.iter().any(|at| self.evict_at(at.arena, at.slot));
+                    if !evicted {
+                        return false;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// Takes a piece out of the index.
+    pub(super) fn leave(&mut self, id: &PieceId, slot: SlotRef) {
+        let hash = id.hash(self.segment.geometry().seed);
+        self.segment.index().remove(hash, Location { arena: slot.arena, slot: slot.slot });
+    }
+
+    /// Tells the policy how many blocks fit.
+    pub(super) fn fit_policy(&mut self) {
+        let backed = self.backed_bytes();
+        let blocks = self.catalog.len() as u64;
+        let in_use = backed - self.free_bytes().min(backed);
+        let block_bytes = if blocks == 0 { self.segment.geometry().granule_bytes } else { in_use / blocks };
+        self.policy.set_capacity((backed / block_bytes.max(1)).max(1) as usize);
+    }
+}
