@@ -111,3 +111,91 @@ impl PrefixCache {
 fn fingerprint(id: u32) -> Fingerprint {
     mix(u64::from(id))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::{ChatTraffic, generate_chat};
+    use crate::trace::Dense;
+    use cascade_core::policy;
+
+    fn chat() -> Dense {
+        generate_chat(&ChatTraffic { requests: 1500, ..Default::default() }).dense()
+    }
+
+    fn cache(name: &str, capacity_blocks: usize, trace: &Dense) -> PrefixCache {
+        PrefixCache::new(
+            policy::by_name(name, capacity_blocks).expect("a policy's name"),
+            trace.distinct_blocks,
+        )
+    }
+
+    #[test]
+    fn resident_blocks_are_within_the_capacity_and_none_is_below_a_gap() {
+        let trace = chat();
+        for name in policy::NAMES {
+            let mut cache = cache(name, 300, &trace);
+            for chain in &trace.requests {
+                cache.serve(chain);
+                let resident = cache.handles.iter().flatten().count();
+                assert!(resident == cache.policy.len() && resident <= 300, "{name}: {resident} blocks");
+                let kept = chain.iter().map(|&id| cache.handles[id as usize].is_some());
+                assert!(
+                    kept.is_sorted_by(|above, below| above >= below),
+                    "{name}: a child outlived its parent"
+                );
+            }
+        }
+    }
+
+    /// The definition, with no trait, handle or leaf rule: renew the whole request from its tail up, cut the old end.
+    #[test]
+    fn lru_hits_as_often_as_a_plain_list_of_ids() {
+        let trace = chat();
+        let mut cache = cache("lru", 200, &trace);
+        let mut order: Vec<u32> = Vec::new();
+        for chain in &trace.requests {
+            let hits = chain.iter().take_while(|id| order.contains(id)).count();
+            order.retain(|id| !chain.contains(id));
+            order.extend(chain.iter().rev());
+            order.drain(..order.len().saturating_sub(200));
+            assert_eq!(cache.serve(chain), hits);
+        }
+    }
+
+    /// A node mixes commits and evictions as they come. A block whose parent has left already is not kept.
+    fn serve_block_by_block(cache: &mut PrefixCache, chain: &[u32]) -> usize {
+        let hits = cache
+            .serve(&chain[..chain.iter().take_while(|&&id| cache.handles[id as usize].is_some()).count()]);
+        let mut parent = cache.matched.last().copied();
+        for &id in &chain[hits..] {
+            if parent.is_some_and(|parent| !cache.policy.contains(parent)) {
+                break;
+            }
+            parent = Some(cache.insert(id, parent));
+            cache.evict_excess();
+        }
+        hits
+    }
+
+    #[test]
+    fn evicting_after_each_block_hits_as_often_as_after_each_request() {
+        let trace = chat();
+        let references = trace.references() as f64;
+        for name in ["lru", "arc", "s3fifo"] {
+            for capacity in [100, 1000] {
+                let (mut whole, mut pieces) = (cache(name, capacity, &trace), cache(name, capacity, &trace));
+                let (mut whole_hits, mut pieces_hits) = (0, 0);
+                for chain in &trace.requests {
+                    whole_hits += whole.serve(chain);
+                    pieces_hits += serve_block_by_block(&mut pieces, chain);
+                }
+                let difference = (whole_hits as f64 - pieces_hits as f64).abs() / references;
+                assert!(
+                    difference < 0.005,
+                    "{name} at {capacity}: {whole_hits} and {pieces_hits} of {references}"
+                );
+            }
+        }
+    }
+}

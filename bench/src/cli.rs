@@ -106,3 +106,35 @@ fn replay(args: &ReplayArgs) -> Result<(), Box<dyn Error>> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_source_is_needed_and_one_is_enough() {
+        assert!(parse("cascade-bench replay --dry-run --trace x.jsonl").is_ok());
+        assert!(parse("cascade-bench replay --dry-run --generate chat --seed 3 --json").is_ok());
+        assert!(parse("cascade-bench replay --dry-run").is_err());
+        assert!(parse("cascade-bench replay --dry-run --trace x.jsonl --generate chat").is_err());
+    }
+
+    #[test]
+    fn an_unknown_policy_is_refused_with_the_known_ones() {
+        let error =
+            parse("cascade-bench replay --dry-run --generate chat --policies lru,lfu").expect_err("no lfu");
+        for name in policy::NAMES {
+            assert!(error.to_string().contains(name));
+        }
+    }
+}

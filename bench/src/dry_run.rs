@@ -65,3 +65,61 @@ pub(crate) fn hits(trace: &Dense, name: &str, capacity_blocks: usize) -> usize {
     let mut cache = PrefixCache::new(policy, trace.distinct_blocks);
     trace.requests.iter().map(|chain| cache.serve(chain)).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::{ChatTraffic, generate_chat};
+    use crate::report;
+
+    fn chat() -> DryRun {
+        let trace = generate_chat(&ChatTraffic { requests: 2000, ..Default::default() });
+        run(&trace, &policy::NAMES)
+    }
+
+    #[test]
+    fn ratios_of_generated_chat_stay_what_they_were() {
+        insta::assert_snapshot!(report::dry_run_table(&chat()));
+    }
+
+    #[test]
+    fn no_policy_passes_the_bound_and_the_bound_not_the_unbounded_cache() {
+        let result = chat();
+        let bound = result.policies[BELADY];
+        for (name, ratios) in &result.policies {
+            for (ratio, bound) in ratios.iter().zip(bound) {
+                assert!(
+                    *ratio > 0.0 && *ratio <= bound && bound <= result.unbounded_hit_ratio,
+                    "{name}: {ratio}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn json_holds_five_ratios_a_policy() {
+        let json = serde_json::to_value(chat()).expect("plain numbers");
+        for name in ["lru", "arc", "s3fifo", "wtinylfu", "belady"] {
+            let ratios = json["policies"][name].as_array().expect("a list of ratios");
+            assert!(ratios.len() == 5 && ratios.iter().all(|ratio| ratio.as_f64().is_some_and(|r| r < 1.0)));
+        }
+        for field in ["requests", "distinct_blocks", "references"] {
+            assert!(json[field].as_u64() > Some(0), "{field}");
+        }
+        assert_eq!(json["capacities"].as_array().map(Vec::len), Some(5));
+    }
+
+    #[test]
+    fn a_trace_of_a_few_blocks_has_room_for_one() {
+        let trace = Trace::parse(
+            "tiny",
+            &br#"{"timestamp": 0, "input_length": 0, "output_length": 1, "hash_ids": []}
+                 {"timestamp": 1, "input_length": 9, "output_length": 1, "hash_ids": [5]}
+                 {"timestamp": 2, "input_length": 9, "output_length": 1, "hash_ids": [5]}"#[..],
+        )
+        .expect("a good trace");
+        let result = run(&trace, &["lru"]);
+        assert_eq!(result.capacities, [1; 5]);
+        assert_eq!(result.policies["lru"], [0.5; 5]);
+    }
+}

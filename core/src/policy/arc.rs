@@ -98,7 +98,7 @@ impl Policy for Arc {
         let recent_is_long = self.residents.len(RECENT) as f64 > self.recent_target;
         let order = if recent_is_long { [RECENT, FREQUENT] } else { [FREQUENT, RECENT] };
         // Half of the patience each: a list full of pinned blocks must not hide the other.
-        order.into_iter().find_map(|list| self.residents.scan(list, &mut { REFUSALS_MAX / 2 }, evictable))
+        order.into_iter().find_map(|list| self.residents.scan(list, REFUSALS_MAX / 2, evictable))
     }
 
     fn remove(&mut self, block: BlockId, removal: Removal) {

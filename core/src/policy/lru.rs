@@ -7,7 +7,7 @@ use super::{Arrival, BlockId, Policy, REFUSALS_MAX, Removal, Request, checked_ca
 
 const ONLY: usize = 0;
 
-/// Least recently used. Order: *pinned by core/tests/policy_lru.rs against a plain model.*
+/// Least recently used. Order: *pinned by core/tests/policy_models/lru.rs against a plain model.*
 pub struct Lru {
     residents: Residents<1>,
     capacity: usize,
@@ -54,7 +54,7 @@ impl Policy for Lru {
     }
 
     fn victim(&mut self, evictable: &mut dyn FnMut(BlockId) -> bool) -> Option<BlockId> {
-        self.residents.scan(ONLY, &mut { REFUSALS_MAX }, evictable)
+        self.residents.scan(ONLY, REFUSALS_MAX, evictable)
     }
 
     fn remove(&mut self, block: BlockId, _: Removal) {

@@ -17,7 +17,7 @@
 //! 1. A request came: [`Policy::touch`] with the prefix that it found resident (also when that is empty). Drain
 //!    touches before the commits that follow them: a child is as young as its parent.
 //! 2. Its new blocks arrive root first, in one go or one by one, mixed with those of other requests:
-//!    [`Policy::insert`] each.
+//!    [`Policy::insert`] each. One whose parent has left meanwhile is of no use: do not keep it.
 //! 3. While [`Policy::excess`] is not zero: [`Policy::victim`], drop the block, [`Policy::remove`] it as
 //!    [`Removal::Evicted`].
 //!
@@ -93,7 +93,7 @@ pub struct Request<'a> {
     pub matched: &'a [BlockId],
     /// The fingerprints that follow the match, root first, as many as the caller knows: none is allowed.
     pub missing: &'a [Fingerprint],
-    /// Blocks of the whole chain, matched or not.
+    /// Blocks of the whole chain, matched or not; the matched ones where no more is known.
     pub blocks: u32,
 }
 

@@ -65,19 +65,19 @@ impl<const N: usize> Residents<N> {
     }
 
     /// The oldest acceptable block of `list`. Refused ones are in use: they go to the young end, so their own order, and
-    /// with it that of parent and child, stays. Each block is asked about once, and `patience` counts the refusals.
+    /// with it that of parent and child, stays. Each
+    /// block is asked about once, and at most `patience` blocks are.
     pub(super) fn scan(
         &mut self,
         list: usize,
-        patience: &mut usize,
+        patience: usize,
         evictable: &mut dyn FnMut(BlockId) -> bool,
     ) -> Option<BlockId> {
-        for _ in 0..self.len(list).min(*patience) {
+        for _ in 0..self.len(list).min(patience) {
             let block = self.oldest(list)?;
             if evictable(block) {
                 return Some(block);
             }
-            *patience -= 1;
             self.renew(list, block);
         }
         None

@@ -55,16 +55,16 @@ impl S3Fifo {
     fn small_victim(
         &mut self,
         target: usize,
-        patience: &mut usize,
+        mut patience: usize,
         evictable: &mut dyn FnMut(BlockId) -> bool,
     ) -> Option<BlockId> {
-        while self.residents.len(SMALL) > target && *patience > 0 {
+        while self.residents.len(SMALL) > target && patience > 0 {
             let block = self.residents.oldest(SMALL)?;
             if self.hits[block.0 as usize] == 0 {
                 if evictable(block) {
                     return Some(block);
                 }
-                *patience -= 1;
+                patience -= 1;
             }
             self.promote(block);
         }
@@ -74,11 +74,11 @@ impl S3Fifo {
     /// The oldest block of the main queue that has used up its rounds. Each round was paid for by a hit, so the walk is O(1) amortised.
     fn main_victim(
         &mut self,
-        patience: &mut usize,
+        mut patience: usize,
         evictable: &mut dyn FnMut(BlockId) -> bool,
     ) -> Option<BlockId> {
-        let mut refusals = self.residents.len(MAIN).min(*patience);
-        while refusals > 0 {
+        patience = patience.min(self.residents.len(MAIN));
+        while patience > 0 {
             let block = self.residents.oldest(MAIN)?;
             let hits = &mut self.hits[block.0 as usize];
             if *hits > 0 {
@@ -86,8 +86,7 @@ impl S3Fifo {
             } else if evictable(block) {
                 return Some(block);
             } else {
-                refusals -= 1;
-                *patience -= 1;
+                patience -= 1;
             }
             self.residents.renew(MAIN, block);
         }
@@ -138,14 +137,14 @@ impl Policy for S3Fifo {
     }
 
     fn victim(&mut self, evictable: &mut dyn FnMut(BlockId) -> bool) -> Option<BlockId> {
-        let mut patience = REFUSALS_MAX;
-        if let Some(block) = self.small_victim(self.small_target(), &mut patience, evictable) {
+        // Each walk has its own patience: pinned blocks in one queue must not hide the other.
+        if let Some(block) = self.small_victim(self.small_target(), REFUSALS_MAX / 4, evictable) {
             return Some(block);
         }
-        if let Some(block) = self.main_victim(&mut patience, evictable) {
+        if let Some(block) = self.main_victim(REFUSALS_MAX / 2, evictable) {
             return Some(block);
         }
-        self.small_victim(0, &mut patience, evictable)
+        self.small_victim(0, REFUSALS_MAX / 4, evictable)
     }
 
     fn remove(&mut self, block: BlockId, removal: Removal) {

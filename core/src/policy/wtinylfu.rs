@@ -110,10 +110,10 @@ impl Policy for WTinyLfu {
 
     fn victim(&mut self, evictable: &mut dyn FnMut(BlockId) -> bool) -> Option<BlockId> {
         self.fill_main();
-        let mut patience = REFUSALS_MAX - 1;
-        let mut rival = self.residents.scan(PROBATION, &mut patience, evictable);
+        // Each list has its own patience: pinned blocks in one must not hide the others.
+        let mut rival = self.residents.scan(PROBATION, REFUSALS_MAX / 2, evictable);
         if rival.is_none() {
-            rival = self.residents.scan(PROTECTED, &mut patience, evictable);
+            rival = self.residents.scan(PROTECTED, REFUSALS_MAX / 4, evictable);
         }
         if let Some(candidate) = self.residents.oldest(WINDOW)
             && self.residents.len(WINDOW) > self.window_target()
@@ -124,7 +124,7 @@ impl Policy for WTinyLfu {
             }
             self.residents.renew(PROBATION, candidate);
         }
-        rival.or_else(|| self.residents.scan(WINDOW, &mut patience, evictable))
+        rival.or_else(|| self.residents.scan(WINDOW, REFUSALS_MAX / 4 - 1, evictable))
     }
 
     fn remove(&mut self, block: BlockId, _: Removal) {
