@@ -30,13 +30,17 @@ impl<'m> Lane<'m> {
     }
 
     /// Bytes of the slots in this lane; 0 for a lane not in use.
+    ///
+    /// A hint: the node may revoke the lane and assign it anew before [`Lane::take`]. How much fits a slot that was
+    /// taken is for its extent to say.
     pub fn slot_bytes(&self) -> u64 {
-        self.words[0].load(Ordering::Acquire)
+        // Relaxed: nothing is concluded from a hint.
+        self.words[0].load(Ordering::Relaxed)
     }
 
     /// Gives an empty lane a size. Only the node calls this.
     pub fn assign(&self, slot_bytes: u64) {
-        self.words[0].store(slot_bytes, Ordering::Release);
+        self.words[0].store(slot_bytes, Ordering::Relaxed);
     }
 
     /// Hands out a slot; `false` if all cells are full. Only the node calls this.
@@ -80,8 +84,9 @@ impl<'m> Lane<'m> {
 fn claim(cell: &AtomicU64) -> Option<SlotRef> {
     let word = cell.load(Ordering::Relaxed);
     let slot = SlotRef::unpack(word)?;
-    // Acquire: pairs with the Release in `hand_out`. The swap decides between taker and revoker.
-    cell.compare_exchange(word, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok().then_some(slot)
+    // Acquire: pairs with the Release in `hand_out`. The swap decides between taker and revoker; it tells the loser
+    // nothing but that the cell is empty, so it releases nothing.
+    cell.compare_exchange(word, 0, Ordering::Acquire, Ordering::Relaxed).is_ok().then_some(slot)
 }
 
 #[cfg(all(test, not(loom)))]

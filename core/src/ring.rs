@@ -57,7 +57,8 @@ impl<'m> Ring<'m> {
         assert!(N == self.entry_words);
         // Relaxed: the producer alone stores to the tail.
         let tail = self.tail.load(Ordering::Relaxed);
-        // Acquire: pairs with the Release in `done`; the consumer no longer reads the entry we overwrite.
+        // Acquire: pairs with the Release in `done`; the consumer no longer reads the entry that we overwrite, nor
+        // what that entry spoke of.
         if tail.wrapping_sub(self.head.load(Ordering::Acquire)) >= self.capacity() {
             return None;
         }
@@ -107,7 +108,8 @@ impl<'m> Ring<'m> {
 
     /// Position of the next entry to be pushed.
     pub fn posted(&self) -> u64 {
-        self.tail.load(Ordering::Acquire)
+        // Relaxed: a position to compare with, not a claim to the entries before it.
+        self.tail.load(Ordering::Relaxed)
     }
 
     fn entry(&self, position: u64) -> &'m [AtomicU64] {

@@ -44,13 +44,14 @@ impl<'m> Touches<'m> {
         let note = self.at(position);
         let word = touch.tail.pack();
         note[0].store(word, Ordering::Relaxed);
-        // Release: pairs with the Acquire in `read`.
+        // Release: pairs with the Acquire in `read`; a note whose second word is seen is not lost.
         note[1].store(u64::from(touch.blocks) | check(word, position) << 32, Ordering::Release);
     }
 
     /// Notes after position `seen`, oldest first, and the new position; lost and torn ones are left out.
     pub fn read(&self, seen: u64, mut each: impl FnMut(Touch)) -> u64 {
-        let written = self.written.load(Ordering::Acquire);
+        // Relaxed: it counts notes that were begun; each note vouches for itself.
+        let written = self.written.load(Ordering::Relaxed);
         let capacity = (self.notes.len() / NOTE_WORDS) as u64;
         let first = if written.wrapping_sub(seen) > capacity { written.wrapping_sub(capacity) } else { seen };
         let mut position = first;
