@@ -76,7 +76,9 @@ impl Slot {
 
     /// The client's way of a get: note the generation, pin, compare the name. Whether `cell` pins piece `name`.
     pub(crate) fn pin(&self, cell: &AtomicU64, name: u64) -> bool {
-        let Some(seen) = self.line().snapshot().filter(|seen| seen.state == State::Ready) else { return false };
+        let Some(seen) = self.line().snapshot().filter(|seen| seen.state == State::Ready) else {
+            return false;
+        };
         if !protect(cell, self.at(seen.generation), self.line().state_word(), Reader::Anyone) {
             return false;
         }
