@@ -171,7 +171,7 @@ fn values_out_of_range_are_refused() {
         ("instance", ""),
         ("instance", "a/b"),
         ("instance", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
-        ("segment.capacity", "31MiB"),
+        ("segment.capacity", "7MiB"),
         ("segment.shm_share", "0"),
         ("segment.shm_share", "nan"),
         ("segment.shm_share", "1"),

@@ -1,6 +1,7 @@
 //! The doctor on made-up machines.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
 use cascade_node::config::Config;
@@ -97,7 +98,7 @@ fn the_tightest_level_of_a_version_2_cgroup_bounds_the_capacity() {
     let report = report(&tree.machine(&[]));
     // 4 GiB, of which 3 are used, of which 2 are page cache.
     assert_eq!(check(&report, "memory cgroup").found, "3 GiB free of 4 GiB (/sys/fs/cgroup/slurm/job_7)");
-    assert!(check(&report, "capacity").found.ends_with("the memory cgroup has room for 2.9 GiB"));
+    assert!(check(&report, "capacity").found.ends_with("the memory cgroup has 3 GiB free"));
 }
 
 #[test]
@@ -119,6 +120,22 @@ fn a_version_1_cgroup_near_its_limit_is_a_warning() {
     assert_eq!(check(&report, "memory cgroup").status, Status::Warn);
     assert_eq!(check(&report, "memory cgroup").found, "10 MiB free of 1 GiB (/sys/fs/cgroup/memory/job)");
     assert_eq!(check(&report, "capacity").status, Status::Fail);
+}
+
+#[test]
+fn a_segment_folder_that_others_own_or_enter_is_refused() {
+    let tree = Tree::new("private", &[("dev/shm/ours/keep", "")]);
+    let folder = tree.0.join("dev/shm/ours");
+    let owner = std::fs::metadata(&folder).expect("the folder").uid();
+    let status = |uid: u32, mode: u32| {
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode)).expect("chmod");
+        let mut machine = tree.machine(&[("CASCADE_SOCKET", "/dev/shm/ours/node.sock")]);
+        machine.uid = uid;
+        check(&report(&machine), "segment folder").status
+    };
+    assert_eq!(status(owner, 0o700), Status::Ok);
+    assert_eq!(status(owner, 0o750), Status::Fail);
+    assert_eq!(status(owner + 1, 0o700), Status::Fail);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod exit;
 mod globals;
 mod output;
+mod tiers;
 
 use std::process::ExitCode;
 
@@ -58,6 +59,8 @@ macro_rules! commands {
 commands! {
     Config => config,
     Doctor => doctor,
+    Plugins => plugins,
+    Gc => gc,
     Completions => completions,
 }
 

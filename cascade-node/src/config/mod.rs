@@ -10,6 +10,7 @@ mod layer;
 mod problem;
 mod profile;
 mod schema;
+mod search;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub use profile::{ALL as PROFILES, DEFAULT as DEFAULT_PROFILE, Profile};
 pub use schema::{
     Clients, Config, HugePages, Log, LogFormat, Metrics, Numa, Plugins, Policy, PolicyName, Segment,
 };
+pub use search::{library_file, locate, tier_of};
 
 use layer::{Known, Layer};
 

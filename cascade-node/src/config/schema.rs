@@ -37,7 +37,7 @@ pub struct Segment {
     pub capacity: AutoBytes,
     /// With `capacity = "auto"`: the share taken of what is free in /dev/shm and under the memory cgroup.
     pub shm_share: f64,
-    /// Bytes left free under the memory cgroup, whatever the capacity says.
+    /// Bytes left to others whatever the capacity is; at most a quarter of what is free.
     pub reserve: Bytes,
     /// Unit in which an arena is cut into slabs: a power of two.
     pub chunk: AutoBytes,

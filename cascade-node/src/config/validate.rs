@@ -6,7 +6,7 @@ use super::schema::Config;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-const CAPACITY_MIN_BYTES: u64 = 32 * MIB;
+const CAPACITY_MIN_BYTES: u64 = 8 * MIB;
 const CHUNK_BYTES: std::ops::RangeInclusive<u64> = MIB..=GIB;
 const GROW_STEP_BYTES: std::ops::RangeInclusive<u64> = MIB..=64 * GIB;
 
@@ -31,7 +31,7 @@ pub(super) fn validate(config: &Config) -> Vec<(&'static str, String)> {
     demand(
         capacity_bytes.is_none_or(|bytes| bytes >= CAPACITY_MIN_BYTES),
         "segment.capacity",
-        "must be \"auto\" or at least 32MiB: less holds too few blocks to be of use",
+        "must be \"auto\" or at least 8MiB: less holds too few blocks to be of use",
     );
     demand(
         segment.shm_share > 0.0 && segment.shm_share <= 0.95,

@@ -1,42 +1,49 @@
 //! Does the cache that is configured fit into the memory that is free?
 //!
-//! An estimate for people, before a node runs; the shm tier decides when one does.
+//! An estimate for people, before a node runs: the node itself asks the shm tier.
 
 use super::cgroup::Limit;
 use super::{Check, Machine};
 use crate::config::{Bytes, Config};
 
 const NAME: &str = "capacity";
-const CAPACITY_MIN_BYTES: u64 = 32 << 20;
+const FREE_MIN_BYTES: u64 = 32 << 20;
 
 pub(super) fn checks(machine: &Machine, limit: Option<&Limit>, config: &Config) -> Vec<Check> {
-    let shm = machine.shm.map(|space| ("/dev/shm", space.free_bytes));
-    let ram =
-        machine.read("/proc/meminfo").and_then(|text| available_bytes(&text)).map(|free| ("memory", free));
-    let group =
-        limit.map(|limit| ("the memory cgroup", limit.free_bytes().saturating_sub(config.segment.reserve.0)));
     // Without /dev/shm its own check has said all there is to say.
-    let Some(shm) = shm else { return Vec::new() };
-    let tightest = [Some(shm), ram, group].into_iter().flatten().min_by_key(|(_, free)| *free);
+    let Some(space) = machine.shm else { return Vec::new() };
+    let shm = Some(("/dev/shm", space.free_bytes));
+    let ram = machine.read("/proc/meminfo").and_then(|text| available_bytes(&text));
+    let ram = ram.map(|free_bytes| ("the machine", free_bytes));
+    let group = limit.map(|limit| ("the memory cgroup", limit.free_bytes()));
+    let tightest = [shm, ram, group].into_iter().flatten().min_by_key(|(_, free_bytes)| *free_bytes);
     tightest.map(|(place, free_bytes)| judge(place, free_bytes, config)).into_iter().collect()
 }
 
 fn judge(place: &str, free_bytes: u64, config: &Config) -> Check {
-    let room = format!("{place} has room for {}", Bytes(free_bytes).rounded());
-    let Some(wanted_bytes) = config.segment.capacity_bytes() else {
-        let share_bytes = (free_bytes as f64 * config.segment.shm_share) as u64;
-        let found = format!("auto takes about {}; {room}", Bytes(share_bytes).rounded());
-        // A small machine gets the smallest cache rather than its share.
-        return match free_bytes {
-            CAPACITY_MIN_BYTES.. => Check::ok(NAME, found),
-            _ => Check::fail(NAME, found, "free some memory: the smallest cache takes 32 MiB"),
-        };
-    };
-    let found = format!("{} wanted; {room}", Bytes(wanted_bytes).rounded());
-    if wanted_bytes > free_bytes {
-        return Check::fail(NAME, found, "lower segment.capacity, or leave it at \"auto\"");
+    let segment = &config.segment;
+    let room = format!("{place} has {} free", Bytes(free_bytes).rounded());
+    // On a small machine a quarter is reserve enough.
+    let usable_bytes = free_bytes - segment.reserve.0.min(free_bytes / 4);
+    match segment.capacity_bytes() {
+        Some(wanted_bytes) if wanted_bytes > usable_bytes => Check::fail(
+            NAME,
+            format!(
+                "{} wanted; {room}, segment.reserve is {}",
+                Bytes(wanted_bytes).rounded(),
+                segment.reserve
+            ),
+            "lower segment.capacity, or leave it at \"auto\"",
+        ),
+        Some(wanted_bytes) => Check::ok(NAME, format!("{} wanted; {room}", Bytes(wanted_bytes).rounded())),
+        None if free_bytes < FREE_MIN_BYTES => {
+            Check::fail(NAME, room, "free some memory: a node needs 32 MiB")
+        }
+        None => {
+            let share_bytes = (usable_bytes as f64 * segment.shm_share) as u64;
+            Check::ok(NAME, format!("auto takes about {}; {room}", Bytes(share_bytes).rounded()))
+        }
     }
-    Check::ok(NAME, found)
 }
 
 /// `MemAvailable` of /proc/meminfo.
@@ -64,7 +71,7 @@ mod tests {
         let config = Config::default();
         assert_eq!(judge("/dev/shm", 64 << 20, &config).status, Status::Ok);
         assert_eq!(judge("/dev/shm", 31 << 20, &config).status, Status::Fail);
-        assert!(judge("/dev/shm", 10 << 30, &config).found.starts_with("auto takes about 4 GiB"));
+        assert!(judge("/dev/shm", 10 << 30, &config).found.starts_with("auto takes about 4.0 GiB"));
     }
 
     #[test]

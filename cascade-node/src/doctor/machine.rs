@@ -43,7 +43,7 @@ impl Machine {
         Self {
             root: PathBuf::from("/"),
             environment: std::env::vars_os().filter_map(text).collect(),
-            uid: rustix::process::geteuid().as_raw(),
+            uid: rustix::process::getuid().as_raw(),
             architecture: std::env::consts::ARCH,
             shm: Space::of(Path::new("/dev/shm")),
             io_uring: io_uring::probe(),
