@@ -184,6 +184,7 @@ fn values_out_of_range_are_refused() {
         ("clients.pin_budget_share", "1.01"),
         ("clients.grant_share", "0.6"),
         ("clients.grants_per_class_max", "0"),
+        ("clients.grants_per_class_max", "32"),
         ("policy.watermark_low_ratio", "0.05"),
         ("policy.watermark_high_ratio", "0.6"),
         ("plugins.required", "../evil"),

@@ -1,5 +1,6 @@
 //! Ranges and relations that types cannot say. Each message says what is allowed and, where it helps, why.
 
+use cascade_core::grant::LANE_CELLS;
 use tracing_subscriber::EnvFilter;
 
 use super::schema::Config;
@@ -70,9 +71,9 @@ pub(super) fn validate(config: &Config) -> Vec<(&'static str, String)> {
         "must be above 0 and at most 0.5: what is granted holds no blocks",
     );
     demand(
-        (1..=256).contains(&clients.grants_per_class_max),
+        (1..=LANE_CELLS).contains(&(clients.grants_per_class_max as usize)),
         "clients.grants_per_class_max",
-        "must be from 1 to 256",
+        &format!("must be from 1 to {LANE_CELLS}: more do not fit into a client's page"),
     );
 
     let policy = &config.policy;
