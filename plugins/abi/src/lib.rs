@@ -15,6 +15,7 @@ compile_error!("Cascade runs on Linux only");
 
 pub mod capability;
 mod clock;
+mod elf;
 mod error;
 mod library;
 pub mod memory;

@@ -2,12 +2,12 @@
 //! Invariants: a loaded library stays mapped for ever, so its table and its functions do; a table is used only after its
 //! size, version and every function in it were checked.
 
+use crate::elf;
 use crate::open_tier::{lend, read_text};
 use crate::vtable::{ENTRY_PREFIX, Text, TextBuffer, Vtable};
 use crate::{ABI_VERSION, Entry, LoadError, OpenTier, Status, TierError};
 use libloading::os::unix;
 use std::mem::{self, offset_of};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::{ptr, slice};
 
@@ -50,6 +50,9 @@ impl Library {
         let path = path.to_owned();
         if !path.exists() {
             return Err(LoadError::Missing { path });
+        }
+        if let Some(reason) = elf::fault(&path) {
+            return Err(LoadError::NotALibrary { path, reason });
         }
         // Without a slash the loader would search its own path instead of taking this file.
         let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
@@ -169,8 +172,7 @@ fn constant(text: Text) -> &'static str {
 /// Asks an entry for its table and checks it, in the order in which its fields can be trusted.
 fn checked(entry: Entry, origin: &str) -> Result<&'static Vtable, LoadError> {
     let other = |plugin| LoadError::OtherVersion { origin: origin.to_owned(), plugin, host: ABI_VERSION };
-    // An entry that panics aborts at its `extern "C"` edge; one written with "C-unwind" is caught here.
-    let table = catch_unwind(AssertUnwindSafe(|| entry(ABI_VERSION))).unwrap_or(ptr::null());
+    let table = entry(ABI_VERSION);
     if table.is_null() {
         return Err(other(None));
     }

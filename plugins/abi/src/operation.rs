@@ -3,6 +3,8 @@
 //! it was cancelled or has expired. Completions come in any order.
 
 use crate::Status;
+use cascade_core::key::BlockKey;
+use cascade_core::piece;
 
 /// Names a memory within one open tier: exported, registered or imported. The tier gives the number.
 pub type MemoryId = u16;
@@ -40,7 +42,7 @@ impl MemoryRange {
     }
 }
 
-/// Which piece: block key, rank, KV group.
+/// Which piece: the core's [`PieceId`](piece::PieceId) in a layout that is fixed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PieceId {
@@ -50,6 +52,18 @@ pub struct PieceId {
     pub rank: u16,
     /// The KV group.
     pub group: u16,
+}
+
+impl From<piece::PieceId> for PieceId {
+    fn from(id: piece::PieceId) -> PieceId {
+        PieceId { key: *id.key.as_bytes(), rank: id.rank, group: id.group }
+    }
+}
+
+impl From<PieceId> for piece::PieceId {
+    fn from(id: PieceId) -> piece::PieceId {
+        piece::PieceId { key: BlockKey::from_bytes(id.key), rank: id.rank, group: id.group }
+    }
 }
 
 /// Where a tier put a piece. Opaque to the host, which keeps it and hands it back; it means something to every handle on
@@ -90,7 +104,7 @@ pub enum Action {
         source: MemoryRange,
         /// Which piece it is.
         piece: PieceId,
-        /// The piece's checksum, as the core computes it. Kept beside the bytes.
+        /// The piece's checksum: CRC32C over the core's [`seal`](piece::seal) and the bytes. Kept beside the bytes.
         checksum: u32,
     },
     /// Read a piece. Completes with `CORRUPT` unless piece, length and checksum are those that were stored; the target is
