@@ -118,25 +118,36 @@ fn slices_of_different_lengths_are_a_programmers_error() {
     Copier::new(2, Crc32c::EMPTY).copy_slice(&mut [0; 1], &[0; 2]);
 }
 
-/// Another thread that sees the flag sees every byte: the fence of `finish` comes before the store behind it. Every
-/// round has bytes of its own, so a stale one shows; a missing fence may still go unseen where cores are few.
+/// Another core that sees the flag sees every byte: the fence of `finish` comes before the store behind it.
+///
+/// Every round has bytes of its own, so a stale one shows; the reader looks at the last lines first, as those are the
+/// late ones. Without the fence this fails on x86-64 if the two threads run at once.
 #[test]
 #[cfg(not(miri))]
 fn what_is_published_after_finish_is_complete() {
     use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-    const LEN: usize = 4_096;
-    const ROUNDS: u64 = 2_000;
-    let target: Vec<AtomicU8> = (0..LEN).map(|_| AtomicU8::new(0)).collect();
+    const LINE_BYTES: usize = 64;
+    const LEN: usize = 16 * LINE_BYTES;
+    const ROUNDS: u64 = 10_000;
+    let target: Vec<AtomicU8> = (0..LEN + LINE_BYTES).map(|_| AtomicU8::new(0)).collect();
+    let target = &target[target.as_ptr().addr().wrapping_neg() % LINE_BYTES..][..LEN];
     let (published, taken) = (AtomicU64::new(0), AtomicU64::new(0));
+    let wait_for = |turn: &AtomicU64, round| {
+        for spins in 1_u32.. {
+            if turn.load(Ordering::Acquire) >= round {
+                break;
+            }
+            if spins.is_multiple_of(1_000) { std::thread::yield_now() } else { std::hint::spin_loop() }
+        }
+    };
     let torn = std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
             let mut torn = 0;
             for round in 1..=ROUNDS {
-                while published.load(Ordering::Acquire) < round {
-                    std::thread::yield_now();
-                }
-                torn += u64::from(target.iter().any(|byte| byte.load(Ordering::Relaxed) != round as u8));
+                wait_for(&published, round);
+                let is_stale = |byte: &AtomicU8| byte.load(Ordering::Relaxed) != round as u8;
+                torn += u64::from(target.iter().rev().step_by(LINE_BYTES).any(is_stale));
                 taken.store(round, Ordering::Release);
             }
             torn
@@ -148,9 +159,7 @@ fn what_is_published_after_finish_is_complete() {
             unsafe { copier.copy(target.as_ptr().cast::<u8>().cast_mut(), source.as_ptr(), LEN) };
             let _ = copier.finish();
             published.store(round, Ordering::Release);
-            while taken.load(Ordering::Acquire) < round {
-                std::thread::yield_now();
-            }
+            wait_for(&taken, round);
         }
         reader.join().expect("the reader asserts nothing")
     });
