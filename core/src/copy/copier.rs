@@ -7,6 +7,9 @@ use super::span::Span;
 use crate::checksum::Crc32c;
 
 /// Transfers of at least this many bytes go past the caches.
+///
+/// Below, whoever asked for the bytes soon reads them, and into a buffer in use a cached copy takes half the time
+/// (measured on Zen 4: 110 ns instead of 300 for 4 KiB, 1.2 µs instead of 2.5 for 63 KiB).
 pub const STREAM_FROM_BYTES: usize = 64 << 10;
 
 /// Copies fragments in order, as one transfer.
