@@ -102,7 +102,7 @@ impl Cmd {
 
     /// Runs it, hands each line of its output to `on_line` as it comes, and returns how it exited.
     ///
-    /// Both streams are watched and arrive in no promised order among each other.
+    /// Both streams are watched; see [`lines::of`] for their order.
     pub(crate) fn watch(self, mut on_line: impl FnMut(Stream, &str)) -> Result<ExitStatus> {
         eprintln!("$ {}", self.line());
         let started = Instant::now();
