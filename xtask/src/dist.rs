@@ -38,6 +38,12 @@ pub(crate) struct Dist {
 }
 
 impl Dist {
+    /// A folder that was laid out before.
+    #[cfg(test)]
+    pub(crate) fn at(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
     /// The path of one of its programs.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.folder.join("bin").join(name)

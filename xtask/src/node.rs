@@ -127,6 +127,33 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::workspace;
+
+    /// Starts a stand-in of xtask/fixtures and hands it, with the folder of its log, to `judge`.
+    fn with_fixture(name: &str, judge: impl FnOnce(Result<Node>, &Path)) {
+        let dist = Dist::at(workspace::root().join("xtask/fixtures").join(name));
+        let folder = std::env::temp_dir().join(format!("xtask-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        judge(Node::start(&dist, "laptop", &format!("{name}-{}", std::process::id()), &folder), &folder);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_ready_node_stops_on_request_and_takes_its_log_along() {
+        with_fixture("ready", |node, folder| {
+            node.unwrap().stop().unwrap();
+            assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
+        });
+    }
+
+    #[test]
+    fn a_node_that_dies_before_it_is_ready_is_told_with_its_log() {
+        with_fixture("dying", |node, _folder| {
+            let failure = node.err().expect("no node").to_string();
+            assert!(failure.starts_with("the node did not become ready"), "{failure}");
+            assert!(failure.ends_with("error: /dev/shm is too small"), "{failure}");
+        });
+    }
 
     #[test]
     fn a_word_on_the_pipe_means_ready_and_its_end_means_dead() {
