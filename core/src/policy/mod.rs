@@ -22,8 +22,8 @@
 //!    [`Removal::Evicted`].
 //!
 //! So `len` passes `capacity` for a moment; set the capacity to the slots minus the headroom (granted and free ones)
-//! that lets puts go on without waiting for an eviction. A caller that must make room *before* it inserts may call
-//! `victim` at any length.
+//! that lets puts go on without waiting for an eviction. A caller that keeps a reserve free *before* it inserts may call
+//! `victim` at any length; it hits as a cache of that length does. *Pinned by bench/src/cache.rs.*
 //!
 //! ```
 //! use cascade_core::policy::{Arrival, BlockId, Policy, Removal, Request, by_name};

@@ -34,6 +34,16 @@ impl Sketch {
         }
     }
 
+    /// Follows a capacity. Counters are kept as long as the size serves, from a quarter filled to full; else all start anew.
+    pub(super) fn fit(&mut self, blocks: usize) {
+        let words = words_for(blocks);
+        if words > self.words.len() || words * 4 <= self.words.len() {
+            *self = Self::new(blocks);
+        } else {
+            self.samples_max = samples_for(blocks);
+        }
+    }
+
     /// Counts one sight of `fingerprint`.
     pub(super) fn increment(&mut self, fingerprint: Fingerprint) {
         for row in 0..ROWS {
@@ -72,6 +82,14 @@ impl Sketch {
         let word = (hash >> 32) as usize & (self.words.len() - 1);
         (word, row * 16 + (hash as u32 & 3) * 4)
     }
+}
+
+fn words_for(blocks: usize) -> usize {
+    blocks.next_power_of_two().max(8)
+}
+
+fn samples_for(blocks: usize) -> usize {
+    blocks.saturating_mul(SAMPLES_PER_BLOCK)
 }
 
 /// SplitMix64's finaliser: rows must disagree about which fingerprints collide.
@@ -125,5 +143,22 @@ mod tests {
         assert_eq!(sketch.estimate(5), 9);
         sketch.increment(5);
         assert_eq!(sketch.estimate(5), 5);
+    }
+
+    #[test]
+    fn a_capacity_that_changes_a_little_keeps_what_was_counted() {
+        let mut sketch = Sketch::new(1000);
+        sketch.increment(5);
+        for blocks in [900, 1024, 257] {
+            sketch.fit(blocks);
+            assert_eq!(sketch.estimate(5), 1, "{blocks} blocks");
+        }
+        for blocks in [1025, 256] {
+            let mut sketch = Sketch::new(1000);
+            sketch.increment(5);
+            sketch.fit(blocks);
+            assert_eq!(sketch.words.len(), blocks.next_power_of_two());
+            assert_eq!(sketch.estimate(5), 0, "{blocks} blocks");
+        }
     }
 }

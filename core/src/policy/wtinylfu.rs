@@ -4,8 +4,8 @@
 //! of probation (20 %) and protected (80 %): the one that a count-min sketch has seen less often leaves, the newcomer at a tie.
 //! Einziger, Friedman and Manes, "TinyLFU: a highly efficient cache admission policy", ACM TOS 2017.
 //!
-//! The contest is held when a victim is asked for, so it takes place only for callers that insert first and evict then;
-//! one that makes room beforehand gets a segmented LRU behind a window.
+//! The contest is held when a victim is asked for: only then somebody has to leave. A caller that keeps a reserve free asks
+//! before the capacity is reached, so what counts as full is the least length at which a victim was asked for.
 //!
 //! Invariant: protected ≤ its share after each touch.
 
@@ -22,13 +22,15 @@ pub struct WTinyLfu {
     residents: Residents<3>,
     sketch: Sketch,
     capacity: usize,
+    /// Blocks with which the caller calls it full: ≤ capacity.
+    full_len: usize,
 }
 
 impl WTinyLfu {
     /// An empty one. Panics as [`by_name`](super::by_name) does.
     pub fn new(capacity_blocks: usize) -> Self {
         let capacity = checked_capacity(capacity_blocks);
-        Self { residents: Residents::new(), sketch: Sketch::new(capacity), capacity }
+        Self { residents: Residents::new(), sketch: Sketch::new(capacity), capacity, full_len: capacity }
     }
 
     fn window_target(&self) -> usize {
@@ -44,16 +46,24 @@ impl WTinyLfu {
     }
 
     fn main_max(&self) -> usize {
-        self.capacity - self.window_target().min(self.capacity)
+        self.full_len - self.window_target().min(self.full_len)
+    }
+
+    /// The window may hold a reserve of the caller's beside its share, but not a great part of everything.
+    fn window_max(&self) -> usize {
+        (self.capacity / 4).max(self.window_target())
     }
 
     /// Lets what falls out of the window into the main part while that has room: nobody has to leave, so there is no contest.
     /// Not done on arrival, when the chain is still incomplete and its order would be lost.
     fn fill_main(&mut self) {
-        while self.residents.len(WINDOW) > self.window_target()
-            && self.residents.len(PROBATION) + self.residents.len(PROTECTED) < self.main_max()
-        {
-            let Some(block) = self.residents.oldest(WINDOW) else { return };
+        while let Some(block) = self.residents.oldest(WINDOW) {
+            let main = self.residents.len(PROBATION) + self.residents.len(PROTECTED);
+            let spills = self.residents.len(WINDOW) > self.window_target() && main < self.main_max();
+            let bursts = self.residents.len(WINDOW) > self.window_max() && self.len() <= self.capacity;
+            if !spills && !bursts {
+                return;
+            }
             self.residents.renew(PROBATION, block);
         }
     }
@@ -80,13 +90,13 @@ impl Policy for WTinyLfu {
         self.capacity
     }
 
-    /// Starts a new sketch where the old one has no longer the right size: frequencies are learned anew within a few turnovers.
+    /// A capacity that at least doubles, or falls to a quarter, starts the sketch anew: it learns within a few turnovers.
     fn set_capacity(&mut self, blocks: usize) {
-        if blocks != self.capacity {
-            self.capacity = checked_capacity(blocks);
-            self.sketch = Sketch::new(blocks);
-            self.demote_excess();
-        }
+        let reserve = self.capacity - self.full_len;
+        self.capacity = checked_capacity(blocks);
+        self.full_len = blocks.saturating_sub(reserve).max(1);
+        self.sketch.fit(blocks);
+        self.demote_excess();
     }
 
     fn contains(&self, block: BlockId) -> bool {
@@ -109,6 +119,7 @@ impl Policy for WTinyLfu {
     }
 
     fn victim(&mut self, evictable: &mut dyn FnMut(BlockId) -> bool) -> Option<BlockId> {
+        self.full_len = self.full_len.min(self.len().max(1));
         self.fill_main();
         // Each list has its own patience: pinned blocks in one must not hide the others.
         let mut rival = self.residents.scan(PROBATION, REFUSALS_MAX / 2, evictable);

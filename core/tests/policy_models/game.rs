@@ -108,7 +108,7 @@ pub(crate) fn place(order: &mut Vec<BlockId>, arrival: &Arrival) {
 }
 
 /// The oldest acceptable block; those refused on the way go to the young end.
-pub(crate) fn scan(order: &mut Vec<BlockId>, evictable: &dyn Fn(BlockId) -> bool) -> Option<BlockId> {
+pub(crate) fn scan(order: &mut [BlockId], evictable: &dyn Fn(BlockId) -> bool) -> Option<BlockId> {
     assert!(order.len() <= REFUSALS_MAX / 4, "the game is small enough that no scan is cut short");
     let accepted = order.iter().position(|&block| evictable(block));
     order.rotate_left(accepted.unwrap_or(0));
