@@ -18,7 +18,7 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Keep the JSON as bench/runs/<date>-<commit>-<suite>.json.
+    /// Keep the JSON as bench/runs/DATE-COMMIT-SUITE.json.
     #[arg(long)]
     keep: bool,
 

@@ -18,15 +18,18 @@ pub(crate) struct Args {
     /// A profile of cascade-node/profiles, as `laptop`.
     profile: String,
 
-    /// Where to put the folder; replaced when it holds an earlier one.
-    #[arg(long, default_value = "dist/<profile>")]
-    out: PathBuf,
+    /// Where to put it, in place of dist/PROFILE; an earlier bin, lib and etc there are replaced.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args) -> Result {
-    let default = args.out.as_os_str() == "dist/<profile>";
-    let out = if default { Path::new("dist").join(&args.profile) } else { args.out.clone() };
-    let dist = build(&args.profile, &workspace::root().join(out))?;
+    let out = match &args.out {
+        // From where the user stands: the verbs themselves run in the workspace root.
+        Some(out) => std::path::absolute(out).context(out.display())?,
+        None => workspace::root().join("dist").join(&args.profile),
+    };
+    let dist = build(&args.profile, &out)?;
     println!("{}", dist.folder.display());
     Ok(())
 }
