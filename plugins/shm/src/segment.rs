@@ -17,6 +17,9 @@ const FOLDERS_MAX: usize = 9;
 /// How often a dying owner is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// How long an owner without a record is given to write one.
+const RECORD_WAIT: Duration = Duration::from_secs(1);
+
 /// An owned segment. Its regions go to whoever works on them.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -131,11 +134,14 @@ type Taken = (Directory, OwnerLock, Option<OwnerRecord>);
 
 /// Takes a folder's lock. The inner error is the reason why its owner, though killed, has it still.
 fn take(folder: &Path, deadline: Instant) -> Result<Result<Taken, String>, TierError> {
+    let recorded_by = Instant::now() + RECORD_WAIT;
     loop {
         let directory = Directory::create(folder)?;
         match OwnerLock::attempt(&directory)? {
             Attempt::Taken(lock, previous) => return Ok(Ok((directory, lock, previous))),
             Attempt::Gone => continue,
+            // Whoever just took the lock writes its record at once; `gc` never does, but lets go at once.
+            Attempt::Held(None) if Instant::now() < recorded_by => {}
             Attempt::Held(record) => {
                 let reason = refuse_living(folder, record.as_ref())?;
                 if Instant::now() >= deadline {

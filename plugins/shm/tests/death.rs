@@ -30,6 +30,7 @@ fn roles() {
             lock_a_page(&pages);
             ready_until_killed("")
         }
+        "outgrow a control group" => outgrow(Path::new(&argument)),
         "fill a small file system" => fill(Path::new(&argument)),
         other => panic!("no role {other:?}"),
     }
@@ -83,6 +84,21 @@ fn fill(root: &Path) -> ! {
     let source = MemoryRange::new(host, 0, 32 * MIB);
     assert_eq!(perform(&mut tier, Action::Copy { source, target: tail }).status, Status::NO_SPACE);
     assert_eq!(perform(&mut tier, Action::Copy { source: tail, target: head }).status, Status::NO_SPACE);
+    tier.close(CloseMode::Unlink).unwrap();
+    ready_until_killed("")
+}
+
+/// Asks for more than its control group has. The OOM killer would end it unready.
+fn outgrow(root: &Path) -> ! {
+    let mut large = config(&root.join("segment"));
+    large["regions"][2]["bytes"] = json!(512 * MIB);
+    large["reserve_bytes"] = json!(16 * MIB);
+    let mut tier = open(&large);
+    let completion = allocate(&mut tier, 2, 0, 512 * MIB);
+    assert_eq!(completion.status, Status::NO_SPACE);
+    assert!((64 * MIB..256 * MIB).contains(&completion.bytes), "{completion:?}");
+    let probe: Value = serde_json::from_str(&library().probe("{}").unwrap()).unwrap();
+    assert_eq!(probe["cgroup"]["limit_bytes"], json!(256 * MIB), "{probe}");
     tier.close(CloseMode::Unlink).unwrap();
     ready_until_killed("")
 }
@@ -234,4 +250,27 @@ fn a_full_file_system_is_an_answer_and_never_a_signal() {
     }
     let filled = Actor::start_under(&small, "fill a small file system", scratch.path().to_str().unwrap());
     assert!(filled.is_some(), "it died before it was done");
+}
+
+#[test]
+fn the_limit_of_a_control_group_is_an_answer_and_nobody_is_killed() {
+    let scratch = Scratch::new();
+    let name = format!("cascade-test-{}", std::process::id());
+    let version_1 = (Path::new("/sys/fs/cgroup/memory").join(&name), "memory.limit_in_bytes");
+    let version_2 = (Path::new("/sys/fs/cgroup").join(&name), "memory.max");
+    let (group, limit_file) = if version_1.0.parent().unwrap().exists() { version_1 } else { version_2 };
+    let made =
+        fs::create_dir(&group).and_then(|()| fs::write(group.join(limit_file), (256 * MIB).to_string()));
+    if let Err(error) = made {
+        let _ = fs::remove_dir(&group);
+        println!("SKIPPED: this user makes no control groups ({error})");
+        return;
+    }
+    let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", group.display());
+    let root = scratch.path().to_str().unwrap();
+    let grown = Actor::start_under(&["sh", "-c", &enter, "sh"], "outgrow a control group", root);
+    let survived = grown.is_some();
+    drop(grown);
+    fs::remove_dir(&group).unwrap();
+    assert!(survived, "it died before it was done");
 }

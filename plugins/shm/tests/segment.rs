@@ -230,3 +230,52 @@ fn probe_says_what_there_is_and_what_bounds_it() {
     library().probe(&config(&scratch.segment()).to_string()).unwrap();
     assert!(!scratch.segment().exists(), "a probe opens nothing");
 }
+
+#[test]
+fn mappings_do_not_reach_forks_and_descriptors_do_not_reach_programs() {
+    let scratch = Scratch::new();
+    let tier = open(&config(&scratch.segment()));
+    let arena = scratch.segment().join("arena-0");
+    let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut mapping = smaps.lines().skip_while(|line| !line.ends_with(arena.to_str().unwrap()));
+    let flags = mapping.find(|line| line.starts_with("VmFlags:")).unwrap();
+    assert!(flags.split(' ').any(|flag| flag == "dc"), "it would be copied by fork: {flags}");
+    let arena = export(&tier, "arena-0");
+    let event = tier.event_fd().unwrap().unwrap();
+    for fd in [arena.fd, arena.fd_readonly, std::os::fd::AsRawFd::as_raw_fd(&event)] {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
+        let close_on_exec = 0o2_000_000;
+        assert_ne!(u32::from_str_radix(flags, 8).unwrap() & close_on_exec, 0, "{fd}: {flags}");
+    }
+}
+
+#[test]
+fn memory_that_is_read_only_is_copied_from_but_not_to() {
+    let scratch = Scratch::new();
+    let mut tier = open(&config(&scratch.segment()));
+    allocate(&mut tier, 2, 0, MIB);
+    let text = *b"do not touch";
+    let mut memory = cascade_tier::Memory::new("text", 12).at(text.as_ptr().cast_mut());
+    memory.flags |= cascade_tier::memory::flag::READ_ONLY;
+    // SAFETY: the text lives as long as the tier, and nobody writes it.
+    let id = unsafe { tier.register_memory(&memory) }.unwrap();
+    let (text_range, there) = (MemoryRange::new(id, 0, 12), MemoryRange::new(2, 0, 12));
+    assert_eq!(perform(&mut tier, Action::Copy { source: text_range, target: there }).status, Status::OK);
+    assert_eq!(read(&tier, "arena-0", 0, 12), text);
+    assert_eq!(
+        perform(&mut tier, Action::Copy { source: there, target: text_range }).status,
+        Status::INVALID
+    );
+}
+
+#[test]
+fn memory_without_an_address_is_not_registered() {
+    let scratch = Scratch::new();
+    let mut tier = open(&config(&scratch.segment()));
+    let memory = cascade_tier::Memory::new("device", 4096);
+    // SAFETY: there is nothing behind it to be touched.
+    let error = unsafe { tier.import_memory(&memory) }.unwrap_err();
+    assert_eq!(error.status, Status::INVALID);
+    assert!(error.message.contains("device"), "{error}");
+}
