@@ -1,11 +1,12 @@
 //! The command line. One definition feeds help, completions and docs; one file holds one command.
 //!
-//! A new command is one file with an `Args` that implements [`Run`], and one line in the list below. Its doc comment
+//! A new command is one file with an `Args` that implements `Run`, and one line in the list below. Its doc comment
 //! is its help text. Results go to standard output, everything else to standard error.
 
 mod exit;
 mod globals;
 mod output;
+mod signals;
 mod tiers;
 
 use std::process::ExitCode;
@@ -57,6 +58,7 @@ macro_rules! commands {
 }
 
 commands! {
+    Run => run,
     Config => config,
     Doctor => doctor,
     Plugins => plugins,

@@ -152,7 +152,7 @@ impl Engine {
             if owner == 0 {
                 continue;
             }
-            self.store.pages.push(page);
+            self.store.admit(page);
             self.clients.insert(page, owner);
             if !is_locked(pages_fd, page) {
                 dead.push(page);
@@ -343,19 +343,8 @@ impl Engine {
             self.door.shut(connection);
         }
         self.grants.forget(page);
-        if let Some(shared) = self.store.segment().page(page) {
-            // Its hazards and holds go first, so that nothing of its own keeps its slots lingering.
-            shared.clear();
-        }
         self.store.counters.deaths += 1;
-        let held: Vec<_> = self.store.granted.remove(&page).into_iter().flatten().collect();
-        self.store.granted.insert(page, held.iter().copied().collect());
-        for slot in held {
-            self.store.take_back(page, slot);
-        }
-        self.store.granted.remove(&page);
-        self.store.pages.retain(|&other| other != page);
-        self.store.settle();
+        self.store.forget(page);
     }
 
     fn housekeep(&mut self) {
@@ -521,7 +510,7 @@ impl Engine {
             let owner = random_word();
             shared.owner().store(owner, Ordering::Release);
             self.clients.insert(page, owner);
-            self.store.pages.push(page);
+            self.store.admit(page);
             page
         };
         let bell = Doorbell::new().map_err(|error| error.to_string())?;

@@ -73,6 +73,33 @@ impl Store {
         &self.segment
     }
 
+    /// What happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The client with this page may claim slots from now on.
+    pub fn admit(&mut self, page: u16) {
+        if !self.pages.contains(&page) {
+            self.pages.push(page);
+        }
+    }
+
+    /// The client with this page is dead: its claims are void, what it was granted comes back.
+    pub fn forget(&mut self, page: u16) {
+        if let Some(shared) = self.segment.page(page) {
+            // Its hazards and holds go first, so that nothing of its own keeps its slots lingering.
+            shared.clear();
+        }
+        let held: Vec<SlotRef> = self.granted.get(&page).into_iter().flatten().copied().collect();
+        for slot in held {
+            self.take_back(page, slot);
+        }
+        self.granted.remove(&page);
+        self.pages.retain(|&other| other != page);
+        self.settle();
+    }
+
     /// A chunk has memory behind it from now on.
     pub fn back(&mut self, arena: u8, chunk: u32) {
         if let Some((_, book)) = self.arenas.iter_mut().find(|(id, _)| *id == arena)

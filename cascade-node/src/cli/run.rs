@@ -1,0 +1,140 @@
+//! `run`: the node itself, in the foreground, alone or around a command.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{FromRawFd, RawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use cascade_tier::Library;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Context, Exit, Failure, Run, output, signals, tiers};
+use crate::config::Loaded;
+use crate::engine::{Ended, Engine, EngineError, Stop};
+
+/// How long a command may take to end once the node was asked to stop.
+const CHILD_WAIT: Duration = Duration::from_secs(10);
+
+/// Run the node in the foreground, alone or around a command
+///
+/// Prints one line `ready SOCKET` once clients may attach, and one line of summary at the end. SIGTERM and Ctrl-C stop
+/// it cleanly: nothing stays behind in /dev/shm. With a command, the node ends when the command does, with its exit
+/// code; the command finds the node through CASCADE_SOCKET.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cascade-node run
+  cascade-node run --profile perlmutter --set segment.capacity=64GiB
+  srun --overlap --ntasks-per-node=1 cascade-node run &
+  cascade-node run -- vllm serve MODEL
+")]
+pub(super) struct Args {
+    /// Also write `ready SOCKET` to this open descriptor, and close it
+    #[arg(long, value_name = "FD")]
+    ready_fd: Option<RawFd>,
+
+    /// Command to run the node around
+    #[arg(last = true, value_name = "COMMAND", value_hint = clap::ValueHint::CommandWithArguments)]
+    command: Vec<OsString>,
+}
+
+impl Run for Args {
+    fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let loaded = context.configuration()?;
+        // Before any thread is started: all of them are to leave the signals to the pump.
+        let signals = signals::descriptor()?;
+        let shm = load_tiers(&loaded)?;
+        let mut engine = Engine::start(loaded.config, &shm).map_err(failure)?;
+        self.announce(&engine)?;
+        let child = start_child(&self.command, &engine)?;
+        let pid = child.as_ref().map(Child::id);
+        let ended = engine.run(Stop::new(signals, child)).map_err(failure)?;
+        let status = match ended {
+            Ended::Child(status) => Some(status),
+            Ended::Asked => pid.and_then(stop_child),
+        };
+        let summary = engine.close().map_err(failure)?;
+        tracing::info!("{summary}");
+        match status {
+            Some(status) => std::process::exit(code_of(status)),
+            None => Ok(Exit::Done),
+        }
+    }
+}
+
+impl Args {
+    fn announce(&self, engine: &Engine) -> Result<(), Failure> {
+        let line = format!("ready {}\n", engine.socket().display());
+        if self.command.is_empty() {
+            output::text(&line)?;
+        }
+        if let Some(fd) = self.ready_fd {
+            // SAFETY: the caller says that this descriptor is open and meant for us; it is closed after the line.
+            let mut ready = unsafe { File::from_raw_fd(fd) };
+            let unwritable =
+                |error| Failure::new(Exit::Usage, format!("--ready-fd {fd} cannot be written: {error}"));
+            ready.write_all(line.as_bytes()).map_err(unwritable)?;
+        }
+        Ok(())
+    }
+}
+
+/// Loads all tiers that the configuration names; the shm tier is returned.
+fn load_tiers(loaded: &Loaded) -> Result<Library, Failure> {
+    let folders = tiers::folders(loaded);
+    let plugins = &loaded.config.plugins;
+    let mut shm = None;
+    for name in &plugins.required {
+        let library = tiers::load(name, &folders)
+            .map_err(|error| Failure::new(Exit::Failed, format!("the required tier {name} cannot be used: {error}")))?;
+        if name == "shm" {
+            shm = Some(library);
+        }
+    }
+    for name in &plugins.optional {
+        if let Err(error) = tiers::load(name, &folders) {
+            tracing::warn!(tier = name, error, "going on without an optional tier");
+        }
+    }
+    shm.ok_or_else(|| Failure::new(Exit::Usage, "plugins.required must name `shm`: the node lives in shared memory"))
+}
+
+fn start_child(command: &[OsString], engine: &Engine) -> Result<Option<Child>, Failure> {
+    let Some((program, arguments)) = command.split_first() else { return Ok(None) };
+    let mut command = Command::new(program);
+    command.args(arguments).env("CASCADE_SOCKET", engine.socket());
+    signals::unblock_in(&mut command);
+    let child = command.spawn().map_err(|error| {
+        Failure::new(Exit::Usage, format!("cannot run {}: {error}", program.to_string_lossy()))
+    })?;
+    Ok(Some(child))
+}
+
+/// Asks a child that still runs to end, and waits for it up to a bound.
+fn stop_child(pid: u32) -> Option<ExitStatus> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    let _ = kill_process(pid, Signal::TERM);
+    let deadline = Instant::now() + CHILD_WAIT;
+    while Instant::now() < deadline {
+        match rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG) {
+            Ok(Some((_, status))) => return Some(ExitStatus::from_raw(status.as_raw())),
+            Ok(None) => std::thread::sleep(Duration::from_millis(20)),
+            Err(_) => return None,
+        }
+    }
+    tracing::warn!("the command does not end; leaving it behind");
+    None
+}
+
+/// The exit code that a shell would give.
+fn code_of(status: ExitStatus) -> i32 {
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1)
+}
+
+fn failure(error: EngineError) -> Failure {
+    let hint = if error.is_owned() { "\nstop that node, or give this one another --instance" } else { "" };
+    Failure::new(Exit::Failed, format!("{error}{hint}"))
+}

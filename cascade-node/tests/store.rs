@@ -1,0 +1,258 @@
+//! The store against a plain model, over heap memory: histories of puts, reads, claims, deaths, evictions, adoptions.
+
+use std::collections::HashMap;
+use std::ptr::NonNull;
+
+use cascade_core::hazard::{self, Reader};
+use cascade_core::key::BlockKey;
+use cascade_core::piece::{PieceId, PieceMeta, seal};
+use cascade_core::policy;
+use cascade_core::request::Verdict;
+use cascade_core::segment::{ARENAS_MAX, Geometry, Segment};
+use cascade_core::slot::SlotRef;
+use cascade_core::touch::Touch;
+use cascade_core::view::Region;
+use cascade_node::engine::Store;
+use proptest::prelude::*;
+
+const CHUNK: u64 = 1 << 20;
+const PIECE: u64 = 128 << 10;
+
+/// Memory that outlives every view of it, as a mapping does.
+fn region(bytes: u64) -> Region<'static> {
+    let words: &'static mut [u64] = Box::leak(vec![0u64; bytes as usize / 8].into_boxed_slice());
+    let base = NonNull::from(words).cast::<u8>();
+    // SAFETY: leaked memory is never freed, and is reached through the region only.
+    unsafe { Region::new(base, bytes as usize) }
+}
+
+fn segment(chunks: u64) -> Segment<'static> {
+    let geometry = Geometry::plan(&[chunks * CHUNK], CHUNK, 4096, 4, 99);
+    let meta = region(geometry.meta_bytes().next_multiple_of(8));
+    Segment::create(&geometry, meta, 7).unwrap();
+    let mut arenas = [None; ARENAS_MAX];
+    arenas[0] = Some(region(geometry.arena_bytes(0)));
+    Segment::open(meta, region(geometry.pages_bytes()), arenas).unwrap()
+}
+
+fn store(segment: Segment<'static>, chunks: u32) -> Store {
+    let mut store = Store::new(segment, policy::by_name("lru", 8).unwrap());
+    (0..chunks).for_each(|chunk| store.back(0, chunk));
+    store.admit(1);
+    store
+}
+
+fn key(i: u8) -> BlockKey {
+    BlockKey::from_bytes([i; 32])
+}
+
+fn parent(i: u8) -> BlockKey {
+    if i < 2 { BlockKey::ROOT } else { key(i / 2) }
+}
+
+/// Puts block `i` under block `i / 2`, all bytes `i`.
+fn put(store: &mut Store, i: u8, len_bytes: u64) -> Option<(Verdict, SlotRef)> {
+    let slot_bytes = store.segment().geometry().slot_bytes(len_bytes).unwrap();
+    store.make_room(slot_bytes, 1);
+    let slot = store.grant(1, slot_bytes)?;
+    let id = PieceId::sole(key(i));
+    let bytes = store.segment().bytes(slot, len_bytes).unwrap();
+    // SAFETY: the slot was granted to us, and its range was checked just now.
+    let checksum = unsafe {
+        bytes.as_ptr().write_bytes(i, len_bytes as usize);
+        cascade_core::copy::checksum(bytes.as_ptr(), len_bytes as usize, seal(&id, len_bytes))
+    };
+    let depth = u32::from(i).checked_ilog2().unwrap_or(0);
+    let meta = PieceMeta { id, len_bytes, checksum: checksum.value(), depth };
+    Some((store.publish(1, slot, &meta, &parent(i)), slot))
+}
+
+/// Where a reader finds block `i`, if the bytes there are its own.
+fn find(store: &Store, i: u8) -> Option<SlotRef> {
+    let segment = store.segment();
+    let id = PieceId::sole(key(i));
+    let at = segment
+        .index()
+        .candidates(id.hash(segment.geometry().seed))
+        .find(|at| segment.line(at.arena, at.slot).is_some_and(|line| line.ready_with(&id).is_some()))?;
+    let (generation, meta) = segment.line(at.arena, at.slot)?.read()?;
+    let slot = SlotRef { arena: at.arena, slot: at.slot, generation };
+    assert!(store.verify(slot, &meta), "block {i} has other bytes");
+    Some(slot)
+}
+
+#[test]
+fn a_put_is_found_with_its_bytes_and_the_first_one_wins() {
+    let mut store = store(segment(1), 1);
+    assert_eq!(put(&mut store, 1, PIECE).unwrap().0, Verdict::Fresh);
+    let first = find(&store, 1).unwrap();
+    assert_eq!(put(&mut store, 1, PIECE - 1).unwrap().0, Verdict::AlreadyPresent);
+    assert_eq!(find(&store, 1), Some(first));
+    assert_eq!(store.counters().put_conflicts, 1);
+    assert_eq!(store.free_slots(PIECE), 7);
+}
+
+#[test]
+fn a_slot_of_another_client_or_generation_is_refused() {
+    let mut store = store(segment(1), 1);
+    let slot = store.grant(1, PIECE).unwrap();
+    let meta = PieceMeta { id: PieceId::sole(key(1)), len_bytes: 1, checksum: 0, depth: 0 };
+    assert_eq!(store.publish(2, slot, &meta, &BlockKey::ROOT), Verdict::NotYours);
+    let stale = SlotRef { generation: slot.generation + 1, ..slot };
+    assert_eq!(store.publish(1, stale, &meta, &BlockKey::ROOT), Verdict::NotYours);
+    let too_long = PieceMeta { len_bytes: PIECE + 1, ..meta };
+    assert_eq!(store.publish(1, slot, &too_long, &BlockKey::ROOT), Verdict::NotYours);
+    assert_eq!(store.free_slots(PIECE), 8);
+}
+
+#[test]
+fn a_parent_is_never_evicted_before_its_child() {
+    let mut store = store(segment(1), 1);
+    for i in [1, 2, 4, 8, 16] {
+        assert_eq!(put(&mut store, i, PIECE).unwrap().0, Verdict::Fresh);
+    }
+    for _ in 0..5 {
+        let resident: Vec<u8> = [1, 2, 4, 8, 16].into_iter().filter(|&i| find(&store, i).is_some()).collect();
+        assert!(resident.iter().all(|&i| i == 1 || resident.contains(&(i / 2))), "{resident:?}");
+        let free = store.free_slots(PIECE);
+        store.make_room(PIECE, free + 1);
+    }
+    assert_eq!(find(&store, 1), None);
+}
+
+#[test]
+fn a_claim_on_the_tail_holds_the_whole_chain() {
+    let mut store = store(segment(1), 1);
+    for i in [1, 2, 4, 3] {
+        put(&mut store, i, PIECE).unwrap();
+    }
+    let page = store.segment().page(1).unwrap();
+    let tail = find(&store, 4).unwrap();
+    let line = store.segment().line(tail.arena, tail.slot).unwrap();
+    assert!(hazard::protect(page.hold(0), tail, line.state_word(), Reader::Anyone));
+    assert_eq!(store.make_room(PIECE, 8), 5, "all but the chain 1, 2, 4 is evicted");
+    assert!([1, 2, 4].into_iter().all(|i| find(&store, i).is_some()));
+    hazard::release(page.hold(0));
+    assert_eq!(store.make_room(PIECE, 8), 8);
+}
+
+#[test]
+fn memory_is_recut_for_a_size_that_has_none() {
+    let mut store = store(segment(2), 2);
+    for i in 1..17 {
+        put(&mut store, i, PIECE).unwrap();
+    }
+    assert_eq!(store.free_slots(CHUNK), 0);
+    assert_eq!(put(&mut store, 100, CHUNK).unwrap().0, Verdict::Fresh);
+    assert!(find(&store, 100).is_some());
+    let stay = (1..17).filter(|&i| find(&store, i).is_some()).count();
+    assert!(stay <= 8, "one of two chunks was emptied: {stay}");
+}
+
+#[test]
+fn a_corrupt_piece_is_dropped_with_what_hangs_below_it() {
+    let mut store = store(segment(1), 1);
+    for i in [1, 2, 4] {
+        put(&mut store, i, PIECE).unwrap();
+    }
+    let slot = find(&store, 2).unwrap();
+    store.suspect(slot);
+    assert!(find(&store, 2).is_some(), "a wrong suspicion changes nothing");
+    let bytes = store.segment().bytes(slot, 1).unwrap();
+    // SAFETY: the range was checked, and this test is the only reader and writer.
+    unsafe { bytes.as_ptr().write(!bytes.as_ptr().read()) };
+    store.suspect(slot);
+    assert_eq!(store.counters().corrupt_pieces, 1);
+    assert_eq!([1, 2, 4].map(|i| find(&store, i).is_some()), [true, false, false]);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(u8, bool),
+    Touch(u8),
+    Pin(u8),
+    Unpin,
+    MakeRoom(u8),
+    Die,
+    Restart,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (1u8..64, any::<bool>()).prop_map(|(i, large)| Step::Put(i, large)),
+        3 => (1u8..64).prop_map(Step::Touch),
+        2 => (1u8..64).prop_map(Step::Pin),
+        2 => Just(Step::Unpin),
+        1 => (1u8..20).prop_map(Step::MakeRoom),
+        1 => Just(Step::Die),
+        1 => Just(Step::Restart),
+    ];
+    prop::collection::vec(step, 1..150)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn no_history_loses_a_claim_or_a_slot_or_shows_wrong_bytes(steps in steps(), policy in 0usize..4) {
+        let shared = segment(3);
+        let name = policy::NAMES[policy];
+        let fresh = || Store::new(shared, policy::by_name(name, 8).unwrap());
+        let mut store = fresh();
+        (0..3).for_each(|chunk| store.back(0, chunk));
+        store.admit(1);
+        let mut pins: Vec<(usize, u8, SlotRef)> = Vec::new();
+        let mut lens: HashMap<u8, u64> = HashMap::new();
+        for (at, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Put(i, large) => {
+                    let len = if large { 300 << 10 } else { PIECE };
+                    if let Some((Verdict::Fresh, _)) = put(&mut store, i, len) {
+                        lens.insert(i, len);
+                    }
+                }
+                Step::Touch(i) => {
+                    if let Some(tail) = find(&store, i) {
+                        store.touch(Touch { tail, blocks: 3 });
+                    }
+                }
+                Step::Pin(i) => {
+                    if let Some(slot) = find(&store, i) {
+                        let cell = store.segment().page(1).unwrap().hazard(at);
+                        let line = store.segment().line(slot.arena, slot.slot).unwrap();
+                        prop_assert!(hazard::protect(cell, slot, line.state_word(), Reader::Anyone));
+                        pins.push((at, i, slot));
+                    }
+                }
+                Step::Unpin => {
+                    if let Some((cell, ..)) = pins.pop() {
+                        hazard::release(store.segment().page(1).unwrap().hazard(cell));
+                    }
+                }
+                Step::MakeRoom(slots) => { store.make_room(PIECE, u64::from(slots)); }
+                Step::Die => {
+                    store.forget(1);
+                    pins.clear();
+                    store.admit(1);
+                }
+                Step::Restart => {
+                    let before: Vec<_> = (1u8..64).filter(|&i| find(&store, i).is_some()).collect();
+                    store = fresh();
+                    store.admit(1);
+                    let adopted = store.adopt();
+                    let after: Vec<_> = (1u8..64).filter(|&i| find(&store, i).is_some()).collect();
+                    prop_assert_eq!(&before, &after);
+                    prop_assert_eq!(adopted.pieces, after.len());
+                    prop_assert_eq!(adopted.damaged, 0);
+                    (0..3).for_each(|chunk| store.back(0, chunk));
+                }
+            }
+            for (_, i, slot) in &pins {
+                prop_assert_eq!(find(&store, *i), Some(*slot), "a pinned block stays where it is");
+            }
+        }
+        store.forget(1);
+        prop_assert_eq!(store.evict_all(), 0);
+        prop_assert_eq!(store.free_bytes(), store.backed_bytes(), "every slot came back");
+        prop_assert_eq!(store.segment().index().entries().count(), 0);
+    }
+}
