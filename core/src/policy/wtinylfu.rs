@@ -5,7 +5,7 @@
 //! Einziger, Friedman and Manes, "TinyLFU: a highly efficient cache admission policy", ACM TOS 2017.
 //!
 //! The contest is held when a victim is asked for: only then somebody has to leave. A caller that keeps a reserve free asks
-//! before the capacity is reached, so what counts as full is the least length at which a victim was asked for.
+//! before the capacity is reached, so what counts as full is the least length that an eviction left.
 //!
 //! Invariant: protected ≤ its share after each touch.
 
@@ -22,7 +22,7 @@ pub struct WTinyLfu {
     residents: Residents<3>,
     sketch: Sketch,
     capacity: usize,
-    /// Blocks with which the caller calls it full: ≤ capacity.
+    /// Blocks that stay when the caller has made room: ≤ capacity.
     full_len: usize,
 }
 
@@ -119,8 +119,8 @@ impl Policy for WTinyLfu {
     }
 
     fn victim(&mut self, evictable: &mut dyn FnMut(BlockId) -> bool) -> Option<BlockId> {
-        self.full_len = self.full_len.min(self.len().max(1));
         self.fill_main();
+        self.full_len = self.full_len.min(self.len().saturating_sub(1)).max(1);
         // Each list has its own patience: pinned blocks in one must not hide the others.
         let mut rival = self.residents.scan(PROBATION, REFUSALS_MAX / 2, evictable);
         if rival.is_none() {
@@ -198,5 +198,22 @@ mod tests {
         let mut tiny = WTinyLfu::new(10);
         insert(&mut tiny, &[0, 1, 2, 3]);
         assert_eq!(evict(&mut tiny, 4), [3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn a_caller_that_evicts_ahead_of_its_insertions_gets_the_contest_too() {
+        let mut tiny = WTinyLfu::new(110);
+        (0..100).for_each(|block| insert(&mut tiny, &[block]));
+        for _ in 0..3 {
+            (0..100).for_each(|block| touch(&mut tiny, &[block]));
+        }
+        for first in (200..800).step_by(5) {
+            evict(&mut tiny, 5);
+            (first..first + 5).for_each(|block| insert(&mut tiny, &[block]));
+            touch(&mut tiny, &[]);
+        }
+        // The scan took the reserve and the window, no more.
+        let kept = (0..100).filter(|&block| tiny.contains(BlockId(block))).count();
+        assert!(kept >= 90, "{kept} of 100 familiar blocks are left");
     }
 }
