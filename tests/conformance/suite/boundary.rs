@@ -24,6 +24,9 @@ pub(crate) fn null_is_refused_everywhere<S: Subject>() {
     let table = table::<S>();
     let null: Handle = ptr::null_mut();
     let scratch = Scratch::new();
+    let config = S::config(scratch.path());
+    // SAFETY: the text lives through the call. It must not open what nobody could close: the next line opens it.
+    assert_eq!(unsafe { (table.open)(Text::new(&config), ptr::null_mut()) }, Status::INVALID);
     let handle = open::<S>(&scratch);
     // SAFETY: the table's functions take null for any pointer, which is what is tested; the handle is open until `close`.
     unsafe {

@@ -161,6 +161,12 @@ pub(crate) fn wrong_ranges_are_refused_and_their_neighbours_are_done<S: Subject>
         actions.push((Action::Release { range: at(0, 4095) }, Status::INVALID));
         actions.push((Action::Allocate { range: host }, Status::INVALID));
     }
+    // Of the right length, but beyond the end of what was registered.
+    for offset in [1, 4096, u64::MAX] {
+        let beyond = MemoryRange { offset, ..host };
+        actions.push((Action::Copy { source: beyond, target: arena }, Status::INVALID));
+        actions.push((Action::Copy { source: arena, target: beyond }, Status::INVALID));
+    }
     let shorter = MemoryRange { length: 4095, ..host };
     actions.push((Action::Copy { source: shorter, target: arena }, Status::INVALID));
     actions.push((Action::Unknown(4711), Status::UNSUPPORTED));

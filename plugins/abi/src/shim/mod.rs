@@ -1,16 +1,18 @@
 //! The plugin's side of the boundary: a [`Vtable`] over any [`Tier`].
 //! Invariants: no panic gets out, it becomes `PANICKED` and poisons the handle; every error leaves its words in
-//! `last_error`. The only `unsafe` of a plugin's side is here.
+//! `last_error`. The only `unsafe` of a plugin's side is in this folder.
+
+mod guard;
+mod text;
 
 use crate::vtable::{Handle, RawOperation, Text, TextBuffer, Vtable};
 use crate::{
     ABI_VERSION, Capabilities, CloseMode, Completion, Memory, MemoryId, Operation, Status, Tier, TierError,
 };
-use std::any::Any;
-use std::cell::RefCell;
+use guard::{Instance, caught, guarded, guarded_on, latest_error};
 use std::os::fd::AsRawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::{ptr, slice};
+use std::slice;
+use text::{read, report, write};
 
 /// Exports a type as the tier of a name: `export_tier!(shm, ShmTier)` exports the symbol `cascade_tier_shm`, and for
 /// statically linked hosts the function `entry`.
@@ -59,136 +61,6 @@ impl Vtable {
     }
 }
 
-/// What a handle points to.
-struct Instance<T> {
-    tier: T,
-    poisoned: bool,
-    error: String,
-    /// Stats that did not fit, kept for the next call.
-    stats: Option<String>,
-    operations: Vec<Operation>,
-}
-
-/// A call without a handle whose report did not fit.
-#[derive(Default)]
-struct Unread {
-    call: &'static str,
-    config: String,
-    report: String,
-}
-
-thread_local! {
-    static ERROR: RefCell<String> = const { RefCell::new(String::new()) };
-    static UNREAD: RefCell<Unread> = RefCell::new(Unread::default());
-}
-
-/// The words of a panic.
-fn words(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    format!("the tier panicked: {}; close it", text.unwrap_or("no message"))
-}
-
-/// Runs `body` so that neither a panic in it nor one in dropping the panic's payload gets out.
-fn caught<R>(body: impl FnOnce() -> Result<R, TierError>) -> Result<R, TierError> {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
-        let error = TierError::new(Status::PANICKED, words(&*payload));
-        // Its drop is foreign code as well and could panic again.
-        std::mem::forget(payload);
-        Err(error)
-    })
-}
-
-/// Guards a call that has no handle.
-fn guarded(body: impl FnOnce() -> Result<(), TierError>) -> Status {
-    match caught(body) {
-        Ok(()) => Status::OK,
-        Err(error) => {
-            ERROR.with_borrow_mut(|last| *last = error.message);
-            error.status
-        }
-    }
-}
-
-/// Guards a call on a handle.
-///
-/// # Safety
-/// `handle` is null or came from `open::<T>`, was not closed, and no other thread uses it.
-unsafe fn guarded_on<T: Tier>(
-    handle: Handle,
-    body: impl FnOnce(&mut Instance<T>) -> Result<(), TierError>,
-) -> Status {
-    // SAFETY: the caller's promise; null gives `None`.
-    let Some(instance) = (unsafe { handle.cast::<Instance<T>>().as_mut() }) else {
-        return Status::INVALID;
-    };
-    if instance.poisoned {
-        return Status::PANICKED;
-    }
-    match caught(|| body(&mut *instance)) {
-        Ok(()) => Status::OK,
-        Err(error) => {
-            instance.poisoned = error.status == Status::PANICKED;
-            instance.error = error.message;
-            error.status
-        }
-    }
-}
-
-/// Reads a text that the host lends.
-///
-/// # Safety
-/// `text` is what [`Text`] says, for `'a`.
-unsafe fn read<'a>(text: Text) -> Result<&'a str, TierError> {
-    if text.data.is_null() || text.length == 0 {
-        return Ok("");
-    }
-    // SAFETY: the caller's promise, and not null.
-    let bytes = unsafe { slice::from_raw_parts(text.data, text.length as usize) };
-    std::str::from_utf8(bytes).map_err(|_| TierError::invalid("the configuration is not UTF-8"))
-}
-
-/// Writes as much of `text` as fits, and its length. `Err(TRUNCATED)` if that was not all.
-///
-/// # Safety
-/// `buffer` is null or points to a buffer as [`TextBuffer`] says.
-unsafe fn write(buffer: *mut TextBuffer, text: &str) -> Result<(), TierError> {
-    // SAFETY: the caller's promise.
-    let buffer = unsafe { buffer.as_mut() }.ok_or_else(|| TierError::invalid("no text buffer was given"))?;
-    buffer.length = text.len() as u64;
-    let fits = text.len().min(usize::try_from(buffer.capacity).unwrap_or(usize::MAX));
-    if !buffer.data.is_null() && fits > 0 {
-        // SAFETY: at least `capacity` bytes are there, and the text is ours, so they do not overlap.
-        unsafe { ptr::copy_nonoverlapping(text.as_ptr(), buffer.data, fits) };
-    }
-    let whole = fits == text.len() && (!buffer.data.is_null() || text.is_empty());
-    if whole { Ok(()) } else { Err(TierError::new(Status::TRUNCATED, "the text buffer is too small")) }
-}
-
-/// A call without a handle that reports: does the work, or hands over what did not fit before.
-///
-/// # Safety
-/// `config` and `buffer` are what their types say.
-unsafe fn report(
-    call: &'static str,
-    config: Text,
-    buffer: *mut TextBuffer,
-    work: impl FnOnce(&str) -> Result<String, TierError>,
-) -> Status {
-    guarded(|| {
-        // SAFETY: the caller's promise.
-        let config = unsafe { read(config) }?;
-        let unread = UNREAD.take();
-        let text = if unread.call == call && unread.config == config { unread.report } else { work(config)? };
-        // SAFETY: the caller's promise.
-        let written = unsafe { write(buffer, &text) };
-        if written.is_err() {
-            UNREAD.set(Unread { call, config: config.to_owned(), report: text });
-        }
-        written
-    })
-}
-
 /// Writes a result through a pointer of the host.
 ///
 /// # Safety
@@ -214,12 +86,14 @@ unsafe extern "C" fn collect_garbage<T: Tier>(config: Text, buffer: *mut TextBuf
 
 unsafe extern "C" fn open<T: Tier>(config: Text, handle: *mut Handle) -> Status {
     guarded(|| {
+        if handle.is_null() {
+            return Err(TierError::invalid("no place for the handle was given"));
+        }
         // SAFETY: the host's promise, see `Vtable`.
         let tier = T::open(unsafe { read(config) }?)?;
-        let instance =
-            Instance { tier, poisoned: false, error: String::new(), stats: None, operations: Vec::new() };
+        let instance = Box::into_raw(Box::new(Instance::new(tier)));
         // SAFETY: the host's promise, see `Vtable`.
-        unsafe { put(handle, Box::into_raw(Box::new(instance)).cast()) }
+        unsafe { put(handle, instance.cast()) }
     })
 }
 
@@ -379,7 +253,7 @@ unsafe extern "C" fn last_error<T: Tier>(handle: Handle, buffer: *mut TextBuffer
     // SAFETY: the host's promise, see `Vtable`; null stands for this thread's calls without a handle.
     let text = match unsafe { handle.cast::<Instance<T>>().as_ref() } {
         Some(instance) => instance.error.clone(),
-        None => ERROR.with_borrow(String::clone),
+        None => latest_error(),
     };
     // Not `guarded`: reading an error must not replace it.
     // SAFETY: the host's promise, see `Vtable`.
