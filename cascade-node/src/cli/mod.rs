@@ -6,6 +6,7 @@
 mod exit;
 mod globals;
 mod output;
+mod reach;
 mod signals;
 mod tiers;
 
@@ -59,6 +60,11 @@ macro_rules! commands {
 
 commands! {
     Run => run,
+    Status => status,
+    Stat => stat,
+    Put => put,
+    Get => get,
+    Match => match_chain,
     Config => config,
     Doctor => doctor,
     Plugins => plugins,

@@ -468,9 +468,9 @@ impl Engine {
         match frame {
             Frame::Attach { segment_id, page, owner } => self.attach(connection, segment_id, page, owner),
             Frame::Query(name) => {
-                let answer = match name.as_str() {
-                    "status" => Frame::Answer(report::status(self).to_string()),
-                    _ => Frame::Refused(format!("this node does not answer to {name:?}")),
+                let answer = match report::answer(self, &name) {
+                    Some(answer) => Frame::Answer(answer.to_string()),
+                    None => Frame::Refused(format!("this node has no answer to {name:?}")),
                 };
                 self.door.send(connection, &answer, &[]);
             }

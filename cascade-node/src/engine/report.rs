@@ -3,12 +3,44 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use cascade_core::key::BlockKey;
 use serde_json::{Value, json};
 
 use super::pump::Engine;
 
+/// The answer to a question that came through the door: `status`, or `stat` and a key.
+pub(super) fn answer(engine: &Engine, question: &str) -> Option<Value> {
+    match question.split_once(' ') {
+        None if question == "status" => Some(status(engine)),
+        Some(("stat", key)) => Some(stat(engine, &BlockKey::from_hex(key)?)),
+        _ => None,
+    }
+}
+
+/// Where the pieces of a block lie.
+fn stat(engine: &Engine, key: &BlockKey) -> Value {
+    let store = &engine.store;
+    let pieces = store.catalog.block(key).into_iter().flat_map(|block| store.catalog.pieces(block));
+    let pieces: Vec<Value> = pieces
+        .map(|piece| {
+            let meta = store.line(piece.slot.arena, piece.slot.slot).meta();
+            json!({
+                "rank": piece.rank,
+                "group": piece.group,
+                "len_bytes": meta.len_bytes,
+                "checksum": meta.checksum,
+                "depth": meta.depth,
+                "arena": piece.slot.arena,
+                "slot": piece.slot.slot,
+                "generation": piece.slot.generation,
+            })
+        })
+        .collect();
+    json!({ "key": key.to_string(), "pieces": pieces })
+}
+
 /// The state of the node, for `status` and programs.
-pub(super) fn status(engine: &Engine) -> Value {
+fn status(engine: &Engine) -> Value {
     let geometry = engine.store.segment().geometry();
     let capacity_bytes: u64 = geometry.arenas().map(|arena| geometry.arena_bytes(arena)).sum();
     let clients: Vec<Value> = engine

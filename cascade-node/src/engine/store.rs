@@ -314,7 +314,7 @@ impl Store {
         let backed = self.backed_bytes();
         let blocks = self.catalog.len() as u64;
         let in_use = backed - self.free_bytes().min(backed);
-        let block_bytes = if blocks == 0 { self.segment.geometry().granule_bytes } else { in_use / blocks };
+        let block_bytes = in_use.checked_div(blocks).unwrap_or(self.segment.geometry().granule_bytes);
         self.policy.set_capacity((backed / block_bytes.max(1)).max(1) as usize);
     }
 }

@@ -1,0 +1,84 @@
+//! Reaching the node from the command line: who it is, how long to wait, what a failure means.
+
+use std::time::Duration;
+
+use cascade_client::{BlockKey, Client, Deadline, Error, PieceId};
+use cascade_core::key::wrapped_key;
+
+use super::{Context, Exit, Failure};
+
+/// How long a command waits for the node, unless told otherwise.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which piece, for commands that name one.
+#[derive(Debug, clap::Args)]
+pub(super) struct Piece {
+    /// Block key: 64 hexadecimal digits, or @NAME for the key that is made from a name
+    #[arg(value_name = "KEY", value_parser = key)]
+    pub(super) key: BlockKey,
+
+    /// Tensor-parallel rank of the piece
+    #[arg(long, default_value_t = 0)]
+    rank: u16,
+
+    /// KV group of the piece
+    #[arg(long, default_value_t = 0)]
+    group: u16,
+}
+
+impl Piece {
+    pub(super) fn id(&self) -> PieceId {
+        PieceId { key: self.key, rank: self.rank, group: self.group }
+    }
+}
+
+/// Reads a key as commands take it.
+pub(super) fn key(text: &str) -> Result<BlockKey, String> {
+    match text.strip_prefix('@') {
+        Some(name) if !name.is_empty() => Ok(wrapped_key(&BlockKey::ROOT, name.as_bytes())),
+        _ => BlockKey::from_hex(text).ok_or_else(|| "a key is 64 hexadecimal digits, or @NAME".to_owned()),
+    }
+}
+
+/// When a command gives up.
+pub(super) fn deadline() -> Deadline {
+    Deadline::after(PATIENCE)
+}
+
+/// Attaches to the node of the configured instance.
+pub(super) fn client(context: &Context) -> Result<Client, Failure> {
+    let loaded = context.configuration()?;
+    Ok(Client::connect_to_instance(&loaded.config.instance, deadline())?)
+}
+
+/// Asks the node of the configured instance a question, without attaching.
+pub(super) fn ask(context: &Context, question: &str) -> Result<serde_json::Value, Failure> {
+    let loaded = context.configuration()?;
+    let sockets = cascade_client::sockets(&loaded.config.instance);
+    let answer = cascade_client::query(&sockets, question, deadline())?;
+    serde_json::from_str(&answer)
+        .map_err(|error| Failure::new(Exit::Failed, format!("the node's answer is not JSON: {error}")))
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let exit = match error {
+            Error::NoNode { .. } | Error::NodeLost | Error::Deadline => Exit::Unreachable,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_hexadecimal_or_named() {
+        let named = key("@greeting").unwrap();
+        assert_eq!(key(&named.to_string()), Ok(named));
+        assert!(key("greeting").is_err());
+        assert!(key("@").is_err());
+    }
+}

@@ -1,0 +1,87 @@
+//! `status`: what the node holds and how it is.
+
+use serde_json::Value;
+
+use super::output::Format;
+use super::{Context, Exit, Failure, Run, output, reach};
+use crate::config::Bytes;
+
+/// Show what the node holds: memory, blocks, clients, counters
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cascade-node status
+  cascade-node status --json | jq .counters
+")]
+pub(super) struct Args {
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Run for Args {
+    fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let status = reach::ask(context, "status")?;
+        if self.format.json {
+            output::json(&status)?;
+        } else {
+            output::text(&page(&status))?;
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// The state for people.
+fn page(status: &Value) -> String {
+    let number = |pointer: &str| status.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+    let text = |pointer: &str| status.pointer(pointer).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let bytes = |pointer: &str| Bytes(number(pointer) >> 20 << 20).to_string();
+    let attached = status.pointer("/clients").and_then(Value::as_array).map_or(0, Vec::len);
+    let adopted = if status.pointer("/adopted") == Some(&Value::Bool(true)) { ", adopted" } else { "" };
+    let uptime_s = status.pointer("/uptime_s").and_then(Value::as_f64).unwrap_or(0.0);
+    let in_use = number("/backed_bytes").saturating_sub(number("/free_bytes"));
+    let rows = [
+        ("node", format!("{} (pid {}, up {uptime_s:.0} s{adopted})", text("/instance"), number("/pid"))),
+        ("socket", text("/socket")),
+        (
+            "memory",
+            format!(
+                "{} in use of {} backed, {} at most",
+                Bytes(in_use >> 20 << 20),
+                bytes("/backed_bytes"),
+                bytes("/capacity_bytes")
+            ),
+        ),
+        ("content", format!("{} blocks, {} pieces", number("/blocks"), number("/pieces"))),
+        ("policy", text("/policy")),
+        ("clients", attached.to_string()),
+        (
+            "puts",
+            format!(
+                "{} fresh, {} duplicate, {} refused",
+                number("/counters/puts_fresh"),
+                number("/counters/puts_duplicate"),
+                number("/counters/puts_refused")
+            ),
+        ),
+        (
+            "evictions",
+            format!(
+                "{} blocks evicted, {} dropped",
+                number("/counters/evicted_blocks"),
+                number("/counters/dropped_blocks")
+            ),
+        ),
+        ("corrupt", number("/counters/corrupt_pieces").to_string()),
+    ];
+    rows.iter().map(|(name, value)| format!("{name:10}{value}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_its_fields_still_makes_a_page() {
+        assert!(page(&Value::Null).contains("memory"));
+    }
+}
