@@ -1,0 +1,129 @@
+//! The node dies, comes back, or begins anew, and a forked child keeps its hands off.
+
+mod support;
+
+use cascade_client::{Client, Committed, Deadline, Error, Lineage, Lookup, Reserved, Stored};
+use support::{Node, SHORT, bytes, id, soon};
+
+#[test]
+fn a_client_that_finds_no_node_lists_what_it_tried() {
+    let paths = ["/nonexistent/a.sock", "/nonexistent/b.sock"].map(Into::into);
+    let error = Client::connect_to(paths.into(), soon()).unwrap_err();
+    assert!(matches!(&error, Error::NoNode { tried } if tried.len() == 2), "{error}");
+}
+
+#[test]
+fn without_a_node_resident_pieces_stay_readable_and_the_rest_fails_at_its_deadline() {
+    let mut node = Node::start(1);
+    let client = node.connect();
+    let _ = client.put_wait(&id(1), Lineage::FIRST, &bytes(1, 4096), soon()).unwrap();
+    node.kill();
+    assert_eq!(client.get_into(&id(1), &mut [0; 4096]).unwrap(), Lookup::Hit(4096));
+    assert!(client.pin(&id(1)).unwrap().is_hit());
+    let reserved = client.reserve(100_000, Deadline::after(SHORT));
+    assert!(matches!(reserved, Err(Error::NodeLost)), "{reserved:?}");
+    assert!(matches!(client.status(soon()), Err(Error::NoNode { .. })));
+}
+
+#[test]
+fn a_node_that_comes_back_finds_its_clients_with_views_fills_and_commits() {
+    let mut node = Node::start(2);
+    let client = node.connect();
+    let _ = client.put_wait(&id(1), Lineage::FIRST, &bytes(1, 4096), soon()).unwrap();
+    let view = client.pin(&id(1)).unwrap().hit().unwrap();
+    let Reserved::Fill(mut fill) = client.reserve(4096, soon()).unwrap() else { panic!("no slot") };
+    fill.bytes_mut().unwrap().fill(7);
+
+    node.kill();
+    // A slot was handed out before, so this needs no node.
+    assert_eq!(client.put(&id(2), Lineage::FIRST, &bytes(2, 4096), soon()).unwrap(), Stored::Posted);
+    node.revive();
+
+    assert_eq!(fill.commit_wait(&id(3), Lineage::FIRST, soon()).unwrap(), Committed::Fresh);
+    assert!(view.verify().unwrap());
+    let state = node.state();
+    assert!(state.find(&id(2)).is_some(), "posted while no node lived, published by the next");
+    assert!(state.find(&id(3)).is_some());
+    drop(state);
+    assert!(!node.state().evict(&id(1)));
+    assert_eq!(client.stats().reattaches, 1);
+}
+
+#[test]
+fn who_waits_while_the_node_restarts_gets_an_answer() {
+    let mut node = Node::start(4);
+    let client = node.connect();
+    node.freeze();
+    let waiter = {
+        let client = client.clone();
+        std::thread::spawn(move || client.put_wait(&id(1), Lineage::FIRST, &bytes(1, 4096), soon()))
+    };
+    node.kill();
+    node.thaw();
+    node.revive();
+    assert_eq!(waiter.join().unwrap().unwrap(), Committed::Fresh);
+}
+
+#[test]
+fn another_segment_is_taken_up_and_old_views_keep_theirs() {
+    let mut node = Node::start(1);
+    let client = node.connect();
+    let _ = client.put_wait(&id(1), Lineage::FIRST, &bytes(1, 4096), soon()).unwrap();
+    let Reserved::Fill(fill) = client.reserve(4096, soon()).unwrap() else { panic!("no slot") };
+    let view = client.pin(&id(1)).unwrap().hit().unwrap();
+    let before = client.segment_id().unwrap();
+    let _old = node.begin_anew();
+
+    assert_eq!(
+        client.put_wait(&id(2), Lineage::FIRST, &bytes(2, 300_000), soon()).unwrap(),
+        Committed::Fresh
+    );
+    assert_ne!(client.segment_id().unwrap(), before);
+    assert!(!client.contains(&id(1)).unwrap());
+    assert!(view.verify().unwrap());
+    let refused = fill.commit(&id(3), Lineage::FIRST, soon()).unwrap_err();
+    assert!(matches!(refused.error, Error::NodeLost));
+    assert!(refused.fill.is_some(), "what was not committed comes back");
+}
+
+#[test]
+fn a_reader_that_only_misses_finds_the_node_again_too() {
+    let mut node = Node::start(1);
+    let client = node.connect();
+    let before = client.segment_id().unwrap();
+    let _old = node.begin_anew();
+    let patience = soon();
+    while client.segment_id().unwrap() == before {
+        assert!(!patience.has_passed(), "misses never looked around");
+        assert!(!client.get_into(&id(1), &mut []).unwrap().is_hit());
+    }
+}
+
+#[test]
+fn a_forked_child_gets_the_error_and_leaves_the_parents_claims_alone() {
+    let node = Node::start(1);
+    let client = node.connect();
+    let _ = client.put_wait(&id(1), Lineage::FIRST, &bytes(1, 4096), soon()).unwrap();
+    let view = client.pin(&id(1)).unwrap().hit().unwrap();
+    let Reserved::Fill(fill) = client.reserve(4096, soon()).unwrap() else { panic!("no slot") };
+    // SAFETY: the child calls what a hit calls, which takes no lock that another thread may have, and `_exit`.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0);
+    if child == 0 {
+        let get = client.get_into(&id(1), &mut [0; 4096]);
+        let refused = matches!(get, Err(Error::Forked))
+            && matches!(view.verify(), Err(Error::Forked))
+            && matches!(client.pin(&id(1)), Err(Error::Forked))
+            && matches!(client.reserve(1, Deadline::NOW), Err(Error::Forked));
+        drop((view, fill, client));
+        // SAFETY: ends the child without running what belongs to the parent.
+        unsafe { libc::_exit(if refused { 0 } else { 1 }) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child just made; `status` is written to.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0, "the child exits with 0");
+    assert!(!node.state().evict(&id(1)), "the parent's pin is intact");
+    assert!(view.verify().unwrap());
+    assert_eq!(fill.commit_wait(&id(2), Lineage::FIRST, soon()).unwrap(), Committed::Fresh);
+}
