@@ -41,6 +41,7 @@ struct State {
     completed: VecDeque<Completion>,
     foreign: Foreign,
     counts: Counts,
+    is_rung: bool,
     closing: bool,
 }
 
@@ -114,11 +115,7 @@ impl Worker {
         for (place, completion) in completions.iter_mut().zip(state.completed.drain(..count)) {
             *place = completion;
         }
-        if state.completed.is_empty() {
-            self.shared.quiet();
-        } else {
-            self.shared.ring();
-        }
+        self.shared.ring_or_quiet(&mut state);
         count
     }
 
@@ -126,7 +123,7 @@ impl Worker {
         let mut state = self.shared.lock();
         if let Some(index) = state.pending.iter().position(|operation| operation.request_id == request_id) {
             state.withdraw(index, Status::CANCELLED);
-            self.shared.ring();
+            self.shared.ring_or_quiet(&mut state);
             return Ok(());
         }
         if state.running.is_some_and(|operation| operation.request_id == request_id) {
@@ -209,7 +206,7 @@ impl Shared {
             state = self.lock();
             state.running = None;
             state.complete(completion);
-            self.ring();
+            self.ring_or_quiet(&mut state);
         }
     }
 
@@ -220,14 +217,17 @@ impl Shared {
         (deadline_ns != NO_DEADLINE && deadline_ns <= monotonic_ns()).then_some(Status::EXPIRED)
     }
 
-    fn ring(&self) {
-        // Fails only if the counter is full, and then the descriptor is readable.
-        let _ = write(&self.event, &1_u64.to_ne_bytes());
-    }
-
-    fn quiet(&self) {
-        // Fails only if the counter is 0, and then it is quiet.
-        let _ = read(&self.event, &mut [0_u8; 8]);
+    /// Makes the event descriptor say whether completions wait. A system call only if that changed.
+    fn ring_or_quiet(&self, state: &mut State) {
+        let waits = !state.completed.is_empty();
+        if waits == state.is_rung {
+            return;
+        }
+        state.is_rung = waits;
+        // Neither can fail: the counter goes from 0 to 1 and back.
+        let result =
+            if waits { write(&self.event, &1_u64.to_ne_bytes()) } else { read(&self.event, &mut [0_u8; 8]) };
+        debug_assert_eq!(result, Ok(8));
     }
 }
 

@@ -154,9 +154,13 @@ fn a_living_owner_is_named_and_kept() {
 #[test]
 fn a_folder_that_is_a_link_or_that_others_may_enter_is_refused() {
     let scratch = Scratch::new();
-    fs::create_dir(scratch.path().join("elsewhere")).unwrap();
-    symlink(scratch.path().join("elsewhere"), scratch.segment()).unwrap();
-    assert_eq!(try_open(&config(&scratch.segment())).unwrap_err().status, Status::INVALID);
+    let elsewhere = scratch.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o700)).unwrap();
+    symlink(&elsewhere, scratch.segment()).unwrap();
+    let error = try_open(&config(&scratch.segment())).unwrap_err();
+    assert_eq!(error.status, Status::INVALID);
+    assert!(error.message.contains("a symbolic link"), "{error}");
 
     let open_to_all = scratch.path().join("open");
     fs::create_dir(&open_to_all).unwrap();
