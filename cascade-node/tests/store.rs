@@ -166,6 +166,25 @@ fn a_corrupt_piece_is_dropped_with_what_hangs_below_it() {
     assert_eq!([1, 2, 4].map(|i| find(&store, i).is_some()), [true, false, false]);
 }
 
+#[test]
+fn a_store_shrinks_by_whole_chunks_down_to_what_is_claimed() {
+    let mut store = store(segment(3), 3);
+    for i in 1..17 {
+        put(&mut store, i, PIECE).unwrap();
+    }
+    let page = store.segment().page(1).unwrap();
+    let kept = find(&store, 1).unwrap();
+    let line = store.segment().line(kept.arena, kept.slot).unwrap();
+    assert!(hazard::protect(page.hazard(0), kept, line.state_word(), Reader::Anyone));
+    assert!(store.shrink().is_some(), "the chunk that was never cut goes first");
+    assert!(find(&store, 16).is_some());
+    assert!(store.shrink().is_some());
+    assert_eq!(store.shrink(), None);
+    assert_eq!(store.backed_bytes(), CHUNK);
+    assert_eq!(find(&store, 1), Some(kept));
+    assert_eq!(store.unbacked_chunks(), 2);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Put(u8, bool),

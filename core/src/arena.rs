@@ -21,6 +21,14 @@ enum Chunk {
     Slab { slot_bytes: u64, slots: u32, free: Vec<u32> },
 }
 
+/// The slabs of one slot size that have free slots.
+#[derive(Clone, Debug, Default)]
+struct Class {
+    free_slots: u64,
+    // As (free slots, chunk), so that the fullest comes first.
+    slabs: BTreeSet<(u32, u32)>,
+}
+
 /// The free slots of one arena.
 #[derive(Clone, Debug)]
 pub struct Arena {
@@ -28,8 +36,7 @@ pub struct Arena {
     slots_per_chunk: u32,
     chunks: Vec<Chunk>,
     whole: BTreeSet<u32>,
-    // Slabs with free slots, by slot size and then by (free slots, chunk).
-    partial: HashMap<u64, BTreeSet<(u32, u32)>>,
+    classes: HashMap<u64, Class>,
     free_bytes: u64,
     backed_bytes: u64,
 }
@@ -52,7 +59,7 @@ impl Arena {
             slots_per_chunk: geometry.slots_per_chunk() as u32,
             chunks: alloc::vec![Chunk::Unbacked; chunks],
             whole: BTreeSet::new(),
-            partial: HashMap::new(),
+            classes: HashMap::new(),
             free_bytes: 0,
             backed_bytes: 0,
         }
@@ -76,11 +83,7 @@ impl Arena {
     /// Free bytes that a piece of this slot size may use without eviction.
     pub fn free_slots(&self, slot_bytes: u64) -> u64 {
         let whole = self.whole.len() as u64 * (self.chunk_bytes / slot_bytes);
-        let partial = self
-            .partial
-            .get(&slot_bytes)
-            .map_or(0, |slabs| slabs.iter().map(|&(free, _)| u64::from(free)).sum());
-        whole + partial
+        whole + self.classes.get(&slot_bytes).map_or(0, |class| class.free_slots)
     }
 
     /// The chunk has memory behind it now.
@@ -120,7 +123,7 @@ impl Arena {
     /// Takes a free slot of this size, cutting a whole chunk if need be.
     #[must_use]
     pub fn take(&mut self, slot_bytes: u64) -> Option<Taken> {
-        let fullest = self.partial.get(&slot_bytes).and_then(|slabs| slabs.first().copied());
+        let fullest = self.classes.get(&slot_bytes).and_then(|class| class.slabs.first().copied());
         let (chunk, cut) = match fullest {
             Some((_, chunk)) => (chunk, None),
             None => {
@@ -130,10 +133,10 @@ impl Arena {
             }
         };
         let Chunk::Slab { free, .. } = &mut self.chunks[chunk as usize] else {
-            unreachable!("a chunk in `partial` is a slab")
+            unreachable!("the chunks of a class are slabs")
         };
         let before = free.len() as u32;
-        let slot = free.pop().expect("a slab in `partial` has a free slot");
+        let slot = free.pop().expect("the slabs of a class have free slots");
         self.moved(chunk, slot_bytes, before, before - 1);
         self.free_bytes -= slot_bytes;
         Some(Taken { slot, cut })
@@ -206,16 +209,17 @@ impl Arena {
         let first = chunk * self.slots_per_chunk;
         let free = (first..first + slots).rev().collect();
         self.chunks[chunk as usize] = Chunk::Slab { slot_bytes, slots, free };
-        self.partial.entry(slot_bytes).or_default().insert((slots, chunk));
+        self.moved(chunk, slot_bytes, 0, slots);
         self.free_bytes -= self.chunk_bytes - u64::from(slots) * slot_bytes;
     }
 
     fn moved(&mut self, chunk: u32, slot_bytes: u64, before: u32, after: u32) {
-        let slabs = self.partial.entry(slot_bytes).or_default();
-        slabs.remove(&(before, chunk));
+        let class = self.classes.entry(slot_bytes).or_default();
+        class.slabs.remove(&(before, chunk));
         if after > 0 {
-            slabs.insert((after, chunk));
+            class.slabs.insert((after, chunk));
         }
+        class.free_slots = class.free_slots - u64::from(before) + u64::from(after);
     }
 }
 

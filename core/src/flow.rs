@@ -98,6 +98,11 @@ impl Flow {
     /// A chunk did not get its memory: the machine, the job's memory limit or the quota says no.
     pub fn growth_refused(&mut self, now: NowNs) {
         self.growing_chunks = self.growing_chunks.saturating_sub(1);
+        self.hold_growth(now);
+    }
+
+    /// Memory is short on this machine: no growth for a while.
+    pub fn hold_growth(&mut self, now: NowNs) {
         self.paused_until_ns = now + self.watermarks.growth_pause_ns;
     }
 

@@ -45,6 +45,8 @@ pub struct Counters {
     pub deaths: u64,
     /// Clients cut off because they sent nonsense.
     pub confused_clients: u64,
+    /// Chunks whose memory went back because others were short of it.
+    pub released_chunks: u64,
     /// Chunks that could not get their memory.
     pub refused_growths: u64,
 }

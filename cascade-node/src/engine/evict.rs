@@ -16,7 +16,8 @@ impl Store {
     /// Makes at least `slots` slots of this size free, if clients' claims allow. Returns how many are free then.
     ///
     /// A victim of the wanted size frees its slot; where the policy's next victim has another size, its whole chunk is
-    /// emptied and recut, so sizes get the share of the memory that their use earns.
+    /// emptied and recut, so sizes get the share of the memory that their use earns. Where chunks cannot be emptied,
+    /// because slots in them are being filled, the size makes do with victims of its own.
     pub fn make_room(&mut self, slot_bytes: u64, slots: u64) -> u64 {
         self.settle();
         let mut claimed = HashSet::new();
@@ -26,12 +27,17 @@ impl Store {
             if free >= slots {
                 return free;
             }
-            let catalog = &self.catalog;
-            let candidate =
-                self.policy.victim(&mut |block| catalog.is_leaf(block) && !claimed.contains(&block));
+            let (catalog, segment) = (&self.catalog, &self.segment);
+            let fits = |block: BlockId| {
+                let slot_bytes_of = |slot: SlotRef| segment.extent(slot.arena, slot.slot).map(|(_, bytes)| bytes);
+                catalog.pieces(block).any(|piece| slot_bytes_of(piece.slot) == Some(slot_bytes))
+            };
+            let may_recut = recuts < RECUT_TRIES_MAX;
+            let candidate = self.policy.victim(&mut |block| {
+                catalog.is_leaf(block) && !claimed.contains(&block) && (may_recut || fits(block))
+            });
             let Some(victim) = candidate else { return free };
-            let fits = self.catalog.pieces(victim).any(|piece| self.slot_bytes(piece.slot) == slot_bytes);
-            if fits {
+            if fits(victim) {
                 if !self.evict(victim, Removal::Evicted) {
                     claimed.insert(victim);
                 }
@@ -39,9 +45,6 @@ impl Store {
                 recuts += 1;
                 if !self.empty_chunk_of(victim) {
                     claimed.insert(victim);
-                }
-                if recuts >= RECUT_TRIES_MAX {
-                    return self.free_slots(slot_bytes);
                 }
             }
         }
@@ -139,16 +142,34 @@ impl Store {
         emptied
     }
 
+    /// Empties a chunk, the coldest that can be, and takes its memory out of the books; the caller gives it back.
+    pub fn shrink(&mut self) -> Option<(u8, u32)> {
+        let mut claimed = HashSet::new();
+        for _ in 0..RECUT_TRIES_MAX {
+            for (id, arena) in &mut self.arenas {
+                if let Some(chunk) = arena.last_whole()
+                    && arena.unback(chunk)
+                {
+                    let chunk = (*id, chunk);
+                    self.fit_policy();
+                    return Some(chunk);
+                }
+            }
+            let catalog = &self.catalog;
+            let victim =
+                self.policy.victim(&mut |block| catalog.is_leaf(block) && !claimed.contains(&block))?;
+            if !self.empty_chunk_of(victim) {
+                claimed.insert(victim);
+            }
+        }
+        None
+    }
+
     fn taken_slots(&self, arena: u8, chunk: u32) -> Vec<u32> {
         self.arenas
             .iter()
             .find(|(id, _)| *id == arena)
             .map_or(Vec::new(), |(_, book)| book.taken_slots(chunk))
-    }
-
-    /// Bytes of the slot that a piece lies in.
-    pub(super) fn slot_bytes(&self, slot: SlotRef) -> u64 {
-        self.segment.extent(slot.arena, slot.slot).map_or(0, |(_, slot_bytes)| slot_bytes)
     }
 
     /// Evicts everything that no client claims. Returns the blocks that stay.

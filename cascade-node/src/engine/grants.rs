@@ -129,6 +129,17 @@ impl Grants {
         !grown.is_empty()
     }
 
+    /// Whether chunks are on their way.
+    pub(super) fn is_growing(&self) -> bool {
+        !self.growing.is_empty()
+    }
+
+    /// Others on this machine need memory: gives one chunk back, and does not grow again for a while.
+    pub(super) fn shrink(&mut self, store: &mut Store, memory: &mut SegmentMemory) -> bool {
+        self.flow.hold_growth(now_ns());
+        store.shrink().is_some_and(|(arena, chunk)| memory.release(arena, chunk).is_ok())
+    }
+
     /// Starts putting memory behind more chunks.
     pub(super) fn grow(&mut self, store: &Store, memory: &mut SegmentMemory, chunks: u64) {
         let more: Vec<(u8, u32)> =
@@ -205,7 +216,7 @@ impl Grants {
         let occupancy = Occupancy {
             free_slots: store.free_slots(slot_bytes),
             slots: store.backed_bytes() / slot_bytes,
-            unbacked_chunks: store.unbacked().count() as u64,
+            unbacked_chunks: store.unbacked_chunks(),
             slots_per_chunk: geometry.chunk_bytes / slot_bytes,
         };
         match self.flow.demand(now_ns(), wanted, occupancy) {

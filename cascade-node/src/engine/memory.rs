@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
 use cascade_core::page::PAGE_BYTES;
-use cascade_core::segment::{ARENAS_MAX, Geometry, LayoutError, Segment};
+use cascade_core::segment::{ARENAS_MAX, LayoutError, Segment};
 use cascade_core::view::Region;
 use cascade_tier::capability::feature;
 use cascade_tier::{
@@ -26,8 +26,8 @@ const PAGES: u16 = 1;
 const FIRST_ARENA: u16 = 2;
 /// Set in the ids of requests that are waited for; the others are growth and carry (arena, chunk).
 const WAITED: u64 = 1 << 63;
-/// How long metadata may take to get its memory.
-const ALLOCATION_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a request that is waited for may take.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The segment and the tier that owns its files.
 #[derive(Debug)]
@@ -37,9 +37,7 @@ pub(super) struct SegmentMemory {
     segment: Segment<'static>,
     adopted: bool,
     directory: PathBuf,
-    // Completions of growth that arrived while another request was waited for.
-    early: Vec<Completion>,
-    waited: u64,
+    requests: Requests,
 }
 
 /// How a chunk's growth ended.
@@ -74,17 +72,18 @@ impl SegmentMemory {
 
     fn create(tier: OpenTier, plan: &Plan) -> Result<Self, EngineError> {
         let exports = tier.exports()?;
-        let mut allocations = Allocations::default();
+        let mut requests = Requests::default();
         let mut tier = tier;
         // All metadata has memory before anybody maps it: a full /dev/shm is an error now, never a SIGBUS later.
-        allocations.now(&mut tier, MemoryRange::new(META, 0, pages_of(plan.geometry.meta_bytes())))?;
+        let range = MemoryRange::new(META, 0, pages_of(plan.geometry.meta_bytes()));
+        requests.wait_for(&mut tier, Action::Allocate { range })?;
         Segment::create(&plan.geometry, region(&exports, META)?, random_word())?;
-        Self::over(tier, exports, plan, false, allocations)
+        Self::over(tier, exports, plan, false, requests)
     }
 
     fn adopt(tier: OpenTier, plan: &Plan) -> Result<Self, EngineError> {
         let exports = tier.exports()?;
-        Self::over(tier, exports, plan, true, Allocations::default())
+        Self::over(tier, exports, plan, true, Requests::default())
     }
 
     fn over(
@@ -92,7 +91,7 @@ impl SegmentMemory {
         exports: Vec<Memory>,
         plan: &Plan,
         adopted: bool,
-        allocations: Allocations,
+        requests: Requests,
     ) -> Result<Self, EngineError> {
         let geometry = Segment::geometry_of(region(&exports, META)?)?;
         let mut arenas = [None; ARENAS_MAX];
@@ -107,8 +106,7 @@ impl SegmentMemory {
             segment,
             adopted,
             directory,
-            early: allocations.early,
-            waited: allocations.waited,
+            requests,
         })
     }
 
@@ -135,30 +133,46 @@ impl SegmentMemory {
 
     /// Asks for memory behind these chunks; [`SegmentMemory::grown`] tells how it went. Returns how many were accepted.
     pub(super) fn grow(&mut self, chunks: &[(u8, u32)]) -> Result<usize, EngineError> {
-        let chunk_bytes = self.segment.geometry().chunk_bytes;
         let operations: Vec<Operation> = chunks
             .iter()
             .map(|&(arena, chunk)| {
-                let range = MemoryRange::new(
-                    FIRST_ARENA + u16::from(arena),
-                    u64::from(chunk) * chunk_bytes,
-                    chunk_bytes,
-                );
+                let range = self.chunk_range(arena, chunk);
                 Operation::new(u64::from(arena) << 32 | u64::from(chunk), Action::Allocate { range })
             })
             .collect();
         Ok(self.tier.submit(&operations)?)
     }
 
+    /// Gives the memory of a chunk back to the machine; nobody may use it any more.
+    ///
+    /// # Errors
+    /// The tier cannot.
+    pub(super) fn release(&mut self, arena: u8, chunk: u32) -> Result<(), EngineError> {
+        let range = self.chunk_range(arena, chunk);
+        self.wait_for(Action::Release { range })
+    }
+
+    /// Bytes that could still be taken on this machine, as far as the tier can tell.
+    pub(super) fn available_bytes(&self) -> Option<u64> {
+        let request = json!({ "directory": self.directory }).to_string();
+        let probe: Value = serde_json::from_str(&self.tier.library().probe(&request).ok()?).ok()?;
+        probe.get("available_bytes")?.as_u64()
+    }
+
+    fn chunk_range(&self, arena: u8, chunk: u32) -> MemoryRange {
+        let chunk_bytes = self.segment.geometry().chunk_bytes;
+        MemoryRange::new(FIRST_ARENA + u16::from(arena), u64::from(chunk) * chunk_bytes, chunk_bytes)
+    }
+
     /// Growth that ended since the last look.
     pub(super) fn grown(&mut self) -> Result<Vec<Growth>, EngineError> {
-        self.tier.poll(&mut self.early)?;
+        self.tier.poll(&mut self.requests.early)?;
         let growth = |completion: Completion| Growth {
             arena: (completion.request_id >> 32) as u8,
             chunk: completion.request_id as u32,
             status: completion.status,
         };
-        Ok(self.early.drain(..).filter(|c| c.request_id & WAITED == 0).map(growth).collect())
+        Ok(self.requests.early.drain(..).filter(|c| c.request_id & WAITED == 0).map(growth).collect())
     }
 
     /// Puts memory behind a client's page, before the client may touch it.
@@ -167,10 +181,11 @@ impl SegmentMemory {
     /// There is none.
     pub(super) fn back_page(&mut self, page: u16) -> Result<(), EngineError> {
         let range = MemoryRange::new(PAGES, u64::from(page) * PAGE_BYTES as u64, PAGE_BYTES as u64);
-        let mut allocations = Allocations { early: std::mem::take(&mut self.early), waited: self.waited };
-        let result = allocations.now(&mut self.tier, range);
-        (self.early, self.waited) = (allocations.early, allocations.waited);
-        Ok(result?)
+        self.wait_for(Action::Allocate { range })
+    }
+
+    fn wait_for(&mut self, action: Action) -> Result<(), EngineError> {
+        Ok(self.requests.wait_for(&mut self.tier, action)?)
     }
 
     /// The descriptors for a client, in the order of the attach answer: pages, metadata (read-only), arenas; and a bit
@@ -212,39 +227,31 @@ impl SegmentMemory {
     }
 }
 
-/// Allocations that are waited for, beside those of growth.
+/// Requests that are waited for, beside those of growth.
 #[derive(Debug, Default)]
-struct Allocations {
+struct Requests {
+    // Completions of growth that arrived while another request was waited for.
     early: Vec<Completion>,
     waited: u64,
 }
 
-impl Allocations {
-    fn now(&mut self, tier: &mut OpenTier, range: MemoryRange) -> Result<(), TierError> {
+impl Requests {
+    fn wait_for(&mut self, tier: &mut OpenTier, action: Action) -> Result<(), TierError> {
         self.waited += 1;
         let request_id = WAITED | self.waited;
-        let deadline = Instant::now() + ALLOCATION_DEADLINE;
-        let no_space = |what: &str| TierError::new(Status::NO_SPACE, format!("shm: {what}"));
-        while tier.submit(&[Operation::new(request_id, Action::Allocate { range })])? == 0 {
-            if Instant::now() > deadline {
-                return Err(no_space("the tier takes no request"));
-            }
-            std::thread::sleep(Duration::from_micros(100));
-        }
+        let deadline = Instant::now() + REQUEST_DEADLINE;
+        let mut submitted = false;
         loop {
+            submitted = submitted || tier.submit(&[Operation::new(request_id, action)])? > 0;
             tier.poll(&mut self.early)?;
             if let Some(at) = self.early.iter().position(|c| c.request_id == request_id) {
-                let completion = self.early.swap_remove(at);
-                return match completion.status {
+                return match self.early.swap_remove(at).status {
                     Status::OK => Ok(()),
-                    status => Err(TierError::new(
-                        status,
-                        format!("shm: no memory for {} KiB of metadata", range.length >> 10),
-                    )),
+                    status => Err(TierError::new(status, format!("shm: {action:?} ended with {status}"))),
                 };
             }
             if Instant::now() > deadline {
-                return Err(no_space("an allocation takes too long"));
+                return Err(TierError::new(Status::EXPIRED, format!("shm: {action:?} takes too long")));
             }
             std::thread::sleep(Duration::from_micros(100));
         }
@@ -270,7 +277,6 @@ fn pages_of(bytes: u64) -> u64 {
 }
 
 fn configuration(plan: &Plan, mode: &str) -> String {
-    let Geometry { .. } = plan.geometry;
     let mut regions = vec![
         json!({ "name": "meta", "bytes": pages_of(plan.geometry.meta_bytes()) }),
         json!({ "name": "pages", "bytes": pages_of(plan.geometry.pages_bytes()) }),

@@ -38,6 +38,8 @@ const GROWTH_PAUSE_NS: u64 = 1_000_000_000;
 const STOP_WAIT: Duration = Duration::from_secs(2);
 /// How often housekeeping is done at most: locks, metrics, lingering slots.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
+/// How often the machine's memory is looked at.
+const MEMORY_LOOK: Duration = Duration::from_secs(1);
 
 const DOOR: u64 = 1;
 const BELL: u64 = 2;
@@ -79,7 +81,9 @@ pub struct Engine {
     grants: Grants,
     bell: Doorbell,
     epoll: OwnedFd,
+    reserve_bytes: u64,
     housekept: Instant,
+    looked_at_memory: Instant,
     reported: Instant,
 }
 
@@ -114,7 +118,9 @@ impl Engine {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)
                 .map_err(|error| EngineError::io("make an epoll")(error.into()))?,
             started: Instant::now(),
+            reserve_bytes: plan.reserve_bytes,
             housekept: Instant::now(),
+            looked_at_memory: Instant::now(),
             reported: Instant::now(),
             epoch: segment.epoch().load(Ordering::Relaxed) + 1,
             config,
@@ -220,6 +226,10 @@ impl Engine {
         while self.store.evict_all() > 0 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }
+        // Clients that stay keep the files mapped: what nobody claims must not live on with them.
+        while let Some((arena, chunk)) = self.store.shrink() {
+            self.memory.release(arena, chunk)?;
+        }
         drop(self.door);
         self.memory.close()?;
         Ok(summary)
@@ -227,7 +237,7 @@ impl Engine {
 
     /// Looks at every client once; `true` if there was anything to do.
     fn turn(&mut self) -> bool {
-        let mut worked = self.grants.collect_growth(&mut self.store, &mut self.memory);
+        let mut worked = self.grants.is_growing() && self.collect_growth();
         for page in self.clients.pages() {
             worked |= self.serve(page);
         }
@@ -239,6 +249,10 @@ impl Engine {
             });
         }
         worked
+    }
+
+    fn collect_growth(&mut self) -> bool {
+        self.grants.collect_growth(&mut self.store, &mut self.memory)
     }
 
     /// Serves one client: its touches, then some of its requests.
@@ -359,9 +373,29 @@ impl Engine {
                 self.bury(page);
             }
         }
+        if self.looked_at_memory.elapsed() >= MEMORY_LOOK {
+            self.looked_at_memory = Instant::now();
+            self.relieve();
+        }
         if self.reported.elapsed() >= Duration::from_millis(self.config.metrics.interval_ms) {
             self.reported = Instant::now();
             report::write_metrics(self);
+        }
+    }
+
+    /// Gives memory back when others on this machine run short of it: better a smaller cache than a killed engine.
+    fn relieve(&mut self) {
+        let spare_bytes = self.reserve_bytes / 2;
+        let Some(available_bytes) = self.memory.available_bytes() else { return };
+        if available_bytes >= spare_bytes {
+            return;
+        }
+        let chunk_bytes = self.store.segment().geometry().chunk_bytes;
+        let chunks = (spare_bytes - available_bytes).div_ceil(chunk_bytes);
+        let released = (0..chunks).take_while(|_| self.grants.shrink(&mut self.store, &mut self.memory)).count();
+        if released > 0 {
+            self.store.counters.released_chunks += released as u64;
+            tracing::warn!(released, available_bytes, "memory is short here: the cache gave some back");
         }
     }
 
@@ -387,7 +421,9 @@ impl Engine {
         match token {
             DOOR => self.let_in(),
             BELL => self.bell.quiet(),
-            TIER => {}
+            TIER => {
+                self.collect_growth();
+            }
             SIGNALS => return self.signalled(stop),
             token if token >= PIDFD => {
                 let page = (token - PIDFD) as u16;

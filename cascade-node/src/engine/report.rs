@@ -73,6 +73,13 @@ fn status(engine: &Engine) -> Value {
         "chunk_bytes": geometry.chunk_bytes,
         "granule_bytes": geometry.granule_bytes,
         "metadata_bytes": geometry.meta_bytes(),
+        // What is kept free of blocks: who wants to know how many of a size stay needs these.
+        "margins": {
+            "watermark_low_ratio": engine.config.policy.watermark_low_ratio,
+            "watermark_high_ratio": engine.config.policy.watermark_high_ratio,
+            "grant_share": engine.config.clients.grant_share,
+            "grants_per_class_max": engine.config.clients.grants_per_class_max,
+        },
         "catalog_bytes": engine.store.catalog.memory_bytes(),
         "blocks": engine.store.catalog.len(),
         "pieces": engine.store.catalog.pieces_total(),

@@ -110,6 +110,12 @@ impl Store {
         self.fit_policy();
     }
 
+    /// How many chunks have no memory behind them.
+    pub fn unbacked_chunks(&self) -> u64 {
+        let geometry = self.segment.geometry();
+        geometry.chunks.iter().sum::<u64>() - self.backed_bytes() / geometry.chunk_bytes
+    }
+
     /// Chunks without memory behind them, as (arena, chunk).
     pub fn unbacked(&self) -> impl Iterator<Item = (u8, u32)> + '_ {
         self.arenas.iter().flat_map(|(id, arena)| {
