@@ -28,9 +28,9 @@ pub struct Location {
     pub slot: u32,
 }
 
-/// Both buckets of a piece are full; these are their entries.
+/// Both buckets of a piece are full; [`Index::neighbours`] tells of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full(pub [Location; 2 * BUCKET_WORDS]);
+pub struct Full;
 
 /// The table, over words of any memory.
 #[derive(Clone, Copy, Debug)]
@@ -77,16 +77,17 @@ impl<'m> Index<'m> {
         let free = |bucket: &'m [AtomicU64]| bucket.iter().filter(|w| w.load(Ordering::Relaxed) == 0).count();
         let [first, second] = self.pair(hash);
         let bucket = if free(first) >= free(second) { first } else { second };
-        let Some(word) = bucket.iter().find(|word| word.load(Ordering::Relaxed) == 0) else {
-            let mut full = [Location { arena: 0, slot: 0 }; 2 * BUCKET_WORDS];
-            for (slot, word) in full.iter_mut().zip(first.iter().chain(second)) {
-                *slot = location(word.load(Ordering::Relaxed));
-            }
-            return Err(Full(full));
-        };
+        let word = bucket.iter().find(|word| word.load(Ordering::Relaxed) == 0).ok_or(Full)?;
         // Release: pairs with the Acquire in `candidates`.
         word.store(tag(hash) << 40 | u64::from(at.arena) << 32 | u64::from(at.slot), Ordering::Release);
         Ok(())
+    }
+
+    /// The entries of both buckets of a piece: what must make room when they are full.
+    pub fn neighbours(&self, hash: u64) -> impl Iterator<Item = Location> + use<'m> {
+        let [first, second] = self.pair(hash);
+        let words = first.iter().chain(second).map(|word| word.load(Ordering::Relaxed));
+        words.filter(|&word| word != 0).map(location)
     }
 
     /// Takes an entry out; `false` if it is not there. Only the node calls this.
@@ -189,7 +190,11 @@ mod tests {
                 if insert && !model.contains_key(&key) {
                     match index.insert(hash, at(key as u32)) {
                         Ok(()) => { model.insert(key, at(key as u32)); }
-                        Err(Full(entries)) => prop_assert!(entries.iter().all(|e| model.values().any(|m| m == e))),
+                        Err(Full) => {
+                            let full: Vec<_> = index.neighbours(hash).collect();
+                            prop_assert_eq!(full.len(), 2 * BUCKET_WORDS);
+                            prop_assert!(full.iter().all(|entry| model.values().any(|at| at == entry)));
+                        }
                     }
                 } else {
                     prop_assert_eq!(index.remove(hash, at(key as u32)), model.remove(&key).is_some());

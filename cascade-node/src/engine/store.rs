@@ -295,15 +295,12 @@ impl Store {
         let hash = id.hash(self.segment.geometry().seed);
         let at = Location { arena: slot.arena, slot: slot.slot };
         for _ in 0..BUCKET_EVICTIONS_MAX {
-            match self.segment.index().insert(hash, at) {
-                Ok(()) => return true,
-                Err(full) => {
-                    self.counters.full_buckets += 1;
-                    let evicted = full.0.iter().any(|at| self.evict_at(at.arena, at.slot));
-                    if !evicted {
-                        return false;
-                    }
-                }
+            if self.segment.index().insert(hash, at).is_ok() {
+                return true;
+            }
+            self.counters.full_buckets += 1;
+            if !self.segment.index().neighbours(hash).any(|at| self.evict_at(at.arena, at.slot)) {
+                return false;
             }
         }
         false
