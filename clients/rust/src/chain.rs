@@ -69,24 +69,21 @@ impl Client {
                 break;
             }
             hold.release();
+            let ancestors = &keys[..blocks - 1];
             match hold.claim_tail(&keys[blocks - 1], shares) {
-                Claimed::All => {}
-                Claimed::Gone => {
-                    blocks = attachment.leading(&keys[..blocks], shares, false).blocks;
-                    continue;
-                }
                 Claimed::NoCell => return Ok(self.miss(&attachment, Reason::PinBudget)),
-            }
-            // Look again now that the tail is claimed: what is there now stays.
-            let found = attachment.leading(&keys[..blocks], shares, false);
-            if found.blocks == blocks {
-                if let Some(tail) = found.tail {
+                Claimed::Gone => {}
+                // Look again now that the tail is claimed: the ancestors that are there now stay.
+                Claimed::Tail(tail)
+                    if attachment.leading(ancestors, shares, false).blocks == ancestors.len() =>
+                {
                     attachment.page().touches().note(Touch { tail, blocks: blocks as u32 });
+                    hold.blocks = blocks;
+                    return Ok(Lookup::Hit(hold));
                 }
-                hold.blocks = blocks;
-                return Ok(Lookup::Hit(hold));
+                Claimed::Tail(_) => {}
             }
-            blocks = found.blocks;
+            blocks = attachment.leading(&keys[..blocks], shares, false).blocks;
         }
         Ok(self.miss(&attachment, Reason::Absent))
     }
@@ -165,9 +162,13 @@ pub struct Hold {
     blocks: usize,
 }
 
+/// What became of the claim on a chain's tail.
 enum Claimed {
-    All,
+    /// All its pieces are claimed; this is the slot of the first.
+    Tail(SlotRef),
+    /// One of them is no longer there.
     Gone,
+    /// All cells are in use.
     NoCell,
 }
 
@@ -179,6 +180,7 @@ impl Hold {
 
     fn claim_tail(&mut self, key: &BlockKey, shares: &[Share]) -> Claimed {
         let attachment = &self.attachment;
+        let mut first = None;
         for share in shares {
             let id = PieceId { key: *key, rank: share.rank, group: share.group };
             let Some(slot) = attachment.find_published(&id, attachment.hash(&id)) else {
@@ -192,8 +194,9 @@ impl Hold {
                 return Claimed::Gone;
             }
             self.cells.push(cell);
+            first = first.or(Some(slot));
         }
-        Claimed::All
+        first.map_or(Claimed::Gone, Claimed::Tail)
     }
 
     fn release(&mut self) {

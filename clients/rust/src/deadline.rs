@@ -34,6 +34,13 @@ impl Deadline {
         self.left().is_zero()
     }
 
+    /// A moment before: for what another process gives up on our behalf, and must still tell us.
+    pub(crate) fn a_little_earlier(self) -> Self {
+        let left = self.left();
+        let moment = Duration::from_millis(10).min(left / 4);
+        Self(self.0.saturating_sub(moment.as_nanos() as u64))
+    }
+
     /// What is left of it.
     pub fn left(self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(now_ns()))

@@ -131,7 +131,8 @@ impl Client {
         len_bytes: u64,
         deadline: Deadline,
     ) -> Result<Pending, Error> {
-        let deadline_ns = deadline.as_ns();
+        // So that the node's word, that it gives up, comes before our own patience ends.
+        let deadline_ns = deadline.a_little_earlier().as_ns();
         self.ask(attachment, deadline, |ticket| Request::Reserve { len_bytes, deadline_ns, ticket })
     }
 
@@ -273,8 +274,9 @@ impl Fill {
     fn before_commit(&mut self) -> Result<(), Error> {
         self.client.check_fork()?;
         self.client.refresh_link(&self.attachment);
-        // The node of another segment knows nothing of this slot.
-        if self.client.has_replaced(&self.attachment) { Err(Error::NodeLost) } else { Ok(()) }
+        // The node of another segment knows nothing of this slot, and nobody ever takes up a closed one.
+        let is_orphan = self.client.has_replaced(&self.attachment) || !self.attachment.segment().is_open();
+        if is_orphan { Err(Error::NodeLost) } else { Ok(()) }
     }
 
     fn after_commit<T>(mut self, posted: Result<T, Error>) -> Result<T, Uncommitted> {
