@@ -8,12 +8,12 @@ use cascade_tier::capability::feature;
 use cascade_tier::{Action, CloseMode, MemoryRange, Status};
 use child::{ARGUMENT, Actor, ROLE, ready_until_killed};
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use support::*;
 
 /// The roles of child processes; as a test of its own, that there is no such role unless one is asked for.
@@ -52,7 +52,9 @@ fn own(directory: &Path, pass_on: bool) -> ! {
             fcntl_setfd(unsafe { BorrowedFd::borrow_raw(number) }, FdFlags::empty()).unwrap();
         }
     }
-    let grandchild = Command::new("sleep").arg("600").spawn().unwrap();
+    // Its output goes nowhere, so that nobody who reads ours waits for it.
+    let grandchild =
+        Command::new("sleep").arg("600").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     ready_until_killed(&grandchild.id().to_string())
 }
 
@@ -133,11 +135,12 @@ fn a_frozen_owner_is_a_living_one() {
 fn a_dead_owner_whose_lock_lives_on_is_waited_for() {
     let scratch = Scratch::new();
     let (owner, heir) = Actor::start("own and pass the lock on", scratch.segment().to_str().unwrap());
+    let heir = Heir::new(&heir);
     owner.kill();
     let mut patient = config(&scratch.segment());
     patient["owner_wait_ms"] = json!(60_000);
     let opening = std::thread::spawn(move || open(&patient));
-    kill(&heir);
+    heir.kill();
     let tier = opening.join().unwrap();
     assert_eq!(stats(&tier)["directory"], json!(scratch.segment()));
     assert_eq!(read(&tier, "arena-0", 100, 7), b"hot set");
@@ -147,6 +150,7 @@ fn a_dead_owner_whose_lock_lives_on_is_waited_for() {
 fn an_owner_that_cannot_exit_is_left_behind_and_its_successor_is_the_one() {
     let scratch = Scratch::new();
     let (owner, heir) = Actor::start("own and pass the lock on", scratch.segment().to_str().unwrap());
+    let heir = Heir::new(&heir);
     owner.kill();
     let tier = open(&config(&scratch.segment()));
     let beside = scratch.path().join("segment.2");
@@ -155,7 +159,7 @@ fn an_owner_that_cannot_exit_is_left_behind_and_its_successor_is_the_one() {
     assert_eq!(stats(&tier)["adopted"], false);
 
     // The old one is free again, but the instance has its node.
-    kill(&heir);
+    heir.kill();
     let error = try_open(&config(&scratch.segment())).unwrap_err();
     assert_eq!(error.status, Status::OWNED);
     assert!(error.message.contains("segment.2"), "{error}");
@@ -165,11 +169,29 @@ fn an_owner_that_cannot_exit_is_left_behind_and_its_successor_is_the_one() {
     assert_eq!(report["kept"][0]["directory"], json!(beside));
 }
 
-/// Kills a process that is not our child, and waits until its descriptors are gone.
-fn kill(pid: &str) {
-    assert!(Command::new("kill").args(["-9", pid]).status().unwrap().success());
-    while fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|descriptors| descriptors.count() > 0) {
-        std::thread::yield_now();
+/// The grandchild that a dead owner's lock went to. Killed with the test.
+struct Heir(Pid);
+
+impl Heir {
+    fn new(pid: &str) -> Heir {
+        Heir(Pid::from_raw(pid.parse().unwrap()).unwrap())
+    }
+
+    /// Kills it, and waits until its descriptors are gone: it is not our child to wait for.
+    fn kill(self) {
+        kill_process(self.0, Signal::KILL).unwrap();
+        let descriptors = format!("/proc/{}/fd", self.0.as_raw_nonzero());
+        while fs::read_dir(&descriptors).is_ok_and(|descriptors| descriptors.count() > 0) {
+            std::thread::yield_now();
+        }
+        // Its number may be somebody else's by now.
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Heir {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::KILL);
     }
 }
 
