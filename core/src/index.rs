@@ -117,8 +117,9 @@ impl<'m> Index<'m> {
             if entry == 0 {
                 continue;
             }
-            let leads_here = hash_of(location(entry))
-                .is_some_and(|hash| tag(hash) == entry >> 40 && self.buckets_of(hash).contains(&(i / BUCKET_WORDS)));
+            let leads_here = hash_of(location(entry)).is_some_and(|hash| {
+                tag(hash) == entry >> 40 && self.buckets_of(hash).contains(&(i / BUCKET_WORDS))
+            });
             if !leads_here {
                 word.store(0, Ordering::Relaxed);
             }

@@ -17,7 +17,7 @@ impl Store {
     ///
     /// A victim of the wanted size frees its slot; where the policy's next victim has another size, its whole chunk is
     /// emptied and recut, so sizes get the share of the memory that their use earns. Where chunks cannot be emptied,
-    /// because slots in them are being filled, the size makes do with victims of its own.
+    /// because slots in them are held or being filled, the size makes do with blocks of its own and what is below them.
     pub fn make_room(&mut self, slot_bytes: u64, slots: u64) -> u64 {
         self.settle();
         let mut claimed = HashSet::new();
@@ -29,16 +29,23 @@ impl Store {
             }
             let (catalog, segment) = (&self.catalog, &self.segment);
             let fits = |block: BlockId| {
-                let slot_bytes_of = |slot: SlotRef| segment.extent(slot.arena, slot.slot).map(|(_, bytes)| bytes);
+                let slot_bytes_of =
+                    |slot: SlotRef| segment.extent(slot.arena, slot.slot).map(|(_, bytes)| bytes);
                 catalog.pieces(block).any(|piece| slot_bytes_of(piece.slot) == Some(slot_bytes))
             };
             let may_recut = recuts < RECUT_TRIES_MAX;
             let candidate = self.policy.victim(&mut |block| {
-                catalog.is_leaf(block) && !claimed.contains(&block) && (may_recut || fits(block))
+                !claimed.contains(&block) && if may_recut { catalog.is_leaf(block) } else { fits(block) }
             });
-            let Some(victim) = candidate else { return free };
+            let Some(victim) = candidate else {
+                if may_recut {
+                    recuts = RECUT_TRIES_MAX;
+                    continue;
+                }
+                return free;
+            };
             if fits(victim) {
-                if !self.evict(victim, Removal::Evicted) {
+                if !self.evict_subtree(victim, Removal::Evicted) {
                     claimed.insert(victim);
                 }
             } else {

@@ -100,14 +100,7 @@ impl SegmentMemory {
         }
         let segment = Segment::open(region(&exports, META)?, region(&exports, PAGES)?, arenas)?;
         let directory = used_directory(&tier).unwrap_or_else(|| plan.directory.clone());
-        Ok(Self {
-            tier,
-            exports,
-            segment,
-            adopted,
-            directory,
-            requests,
-        })
+        Ok(Self { tier, exports, segment, adopted, directory, requests })
     }
 
     /// The shared words.

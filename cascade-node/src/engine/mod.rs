@@ -1,8 +1,8 @@
 //! The engine: one thread that owns a segment and serves its clients.
 //!
-//! The way of a put: a client takes a grant and posts a commit; [`pump`] finds it in the client's ring, [`store`]
-//! publishes it. The way of a death: [`clients`] sees the pidfd or the lock, what the client held goes back to the
-//! store. The way of a start: [`plan`] sizes, [`memory`] opens or adopts through the shm tier, [`adopt`] rebuilds.
+//! The way of a put: a client takes a grant and posts a commit; `pump` finds it in the client's ring, `store`
+//! publishes it. The way of a death: `clients` sees the pidfd or the lock, what the client held goes back to the
+//! store. The way of a start: `plan` sizes, `memory` opens or adopts through the shm tier, `adopt` rebuilds.
 //!
 //! Absent on purpose: locks. All books belong to the pump's thread; clients are reached through shared words only.
 

@@ -392,7 +392,8 @@ impl Engine {
         }
         let chunk_bytes = self.store.segment().geometry().chunk_bytes;
         let chunks = (spare_bytes - available_bytes).div_ceil(chunk_bytes);
-        let released = (0..chunks).take_while(|_| self.grants.shrink(&mut self.store, &mut self.memory)).count();
+        let released =
+            (0..chunks).take_while(|_| self.grants.shrink(&mut self.store, &mut self.memory)).count();
         if released > 0 {
             self.store.counters.released_chunks += released as u64;
             tracing::warn!(released, available_bytes, "memory is short here: the cache gave some back");
