@@ -4,12 +4,15 @@
 
 use crate::generate::{ChatTraffic, generate_chat};
 use crate::trace::Trace;
-use crate::{dry_run, report};
+use crate::{dry_run, replay, report, size};
+use cascade_core::place::DEFAULT_INSTANCE;
 use cascade_core::policy;
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use std::error::Error;
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Load generators, trace replay and reports for Cascade.
 #[derive(Debug, Parser)]
@@ -21,8 +24,12 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Replay a trace of requests.
+    /// Replay a trace of requests against a running node, every byte compared; or against the policies alone.
     Replay(ReplayArgs),
+
+    /// Serve requests of a replay, dealt by a parent process.
+    #[command(hide = true)]
+    ReplayClient(replay::ClientArgs),
 }
 
 /// Where the traffic comes from and how it is replayed.
@@ -32,16 +39,50 @@ struct ReplayArgs {
     source: Source,
 
     /// Replay the eviction policies alone, at 1, 5, 10, 25 and 50 % of the distinct blocks, beside Belady's bound.
-    #[arg(long, required = true)]
+    #[arg(long)]
     dry_run: bool,
 
     /// Policies to replay, separated by commas [default: all].
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = PossibleValuesParser::new(policy::NAMES))]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        requires = "dry_run",
+        value_parser = PossibleValuesParser::new(policy::NAMES)
+    )]
     policies: Vec<String>,
+
+    #[command(flatten)]
+    live: LiveArgs,
 
     /// Print one JSON object in place of the table.
     #[arg(long)]
     json: bool,
+}
+
+/// How a running node is driven.
+#[derive(Debug, Args)]
+#[group(id = "live", conflicts_with = "dry_run", multiple = true)]
+struct LiveArgs {
+    /// The node's instance.
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_INSTANCE)]
+    instance: String,
+
+    /// Client processes.
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = value_parser!(u16).range(1..=64))]
+    clients: u16,
+
+    /// Bytes of a block, as 64KiB [default: such that a tenth of the distinct blocks fits, from 4KiB to 256KiB].
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    piece_bytes: Option<u64>,
+
+    /// Keep to the trace's timestamps, so many times faster [default: no pauses].
+    #[arg(long, value_name = "FACTOR", value_parser = factor)]
+    speed: Option<f64>,
+
+    /// Begin no request after this many seconds.
+    #[arg(long, value_name = "COUNT")]
+    seconds: Option<u64>,
 }
 
 /// A trace file or generated traffic.
@@ -59,10 +100,13 @@ pub(crate) struct Source {
     #[arg(long, default_value_t = 1, conflicts_with = "trace")]
     seed: u64,
 
-    /// Requests to generate.
-    #[arg(long, value_name = "COUNT", default_value_t = 5000, conflicts_with = "trace")]
-    requests: usize,
+    /// Requests to generate, or to take from the front of the trace [default: 5000, or all].
+    #[arg(long, value_name = "COUNT")]
+    requests: Option<usize>,
 }
+
+/// Requests that are generated unless told otherwise.
+const REQUESTS_GENERATED: usize = 5000;
 
 /// What can be generated.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -75,24 +119,48 @@ impl Source {
     /// Reads or generates the requests.
     pub(crate) fn trace(&self) -> Result<Trace, Box<dyn Error>> {
         match (&self.trace, self.generate) {
-            (Some(path), _) => Ok(Trace::read(path)?),
+            (Some(path), _) => {
+                let mut trace = Trace::read(path)?;
+                trace.requests.truncate(self.requests.unwrap_or(usize::MAX));
+                Ok(trace)
+            }
             (None, _) => Ok(generate_chat(&ChatTraffic {
                 seed: self.seed,
-                requests: self.requests,
+                requests: self.requests.unwrap_or(REQUESTS_GENERATED),
                 ..Default::default()
             })),
         }
     }
+
+    /// The arguments that say the same to another process.
+    pub(crate) fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = match &self.trace {
+            Some(path) => vec!["--trace".into(), path.into()],
+            None => vec!["--generate".into(), "chat".into(), "--seed".into(), self.seed.to_string().into()],
+        };
+        if let Some(requests) = self.requests {
+            arguments.extend(["--requests".into(), requests.to_string().into()]);
+        }
+        arguments
+    }
+}
+
+/// A factor above zero.
+fn factor(text: &str) -> Result<f64, String> {
+    let factor = text.parse().ok().filter(|factor: &f64| factor.is_finite() && *factor > 0.0);
+    factor.ok_or_else(|| format!("{text:?} is no factor above 0"))
 }
 
 /// Runs the command that was asked for.
 pub(crate) fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     match cli.command {
+        Command::Replay(args) if args.dry_run => dry_run(&args),
         Command::Replay(args) => replay(&args),
+        Command::ReplayClient(args) => replay::run_client(&args),
     }
 }
 
-fn replay(args: &ReplayArgs) -> Result<(), Box<dyn Error>> {
+fn dry_run(args: &ReplayArgs) -> Result<(), Box<dyn Error>> {
     let trace = args.source.trace()?;
     let mut names = args.policies.iter().map(String::as_str).collect::<Vec<_>>();
     if names.is_empty() {
@@ -105,6 +173,27 @@ fn replay(args: &ReplayArgs) -> Result<(), Box<dyn Error>> {
         print!("{}", report::dry_run_table(&result));
     }
     Ok(())
+}
+
+fn replay(args: &ReplayArgs) -> Result<(), Box<dyn Error>> {
+    let live = &args.live;
+    let replayed = replay::run(&replay::Plan {
+        source: &args.source,
+        instance: &live.instance,
+        clients: usize::from(live.clients),
+        piece_bytes: live.piece_bytes,
+        speed: live.speed,
+        longest: live.seconds.map(Duration::from_secs),
+    })?;
+    if args.json {
+        println!("{}", serde_json::to_string(&replayed)?);
+    } else {
+        print!("{}", report::replay_table(&replayed));
+    }
+    match replayed.wrong_bytes {
+        0 => Ok(()),
+        wrong => Err(format!("{wrong} bytes that came back are not those that were put").into()),
+    }
 }
 
 #[cfg(test)]
@@ -125,8 +214,21 @@ mod tests {
     fn a_source_is_needed_and_one_is_enough() {
         assert!(parse("cascade-bench replay --dry-run --trace x.jsonl").is_ok());
         assert!(parse("cascade-bench replay --dry-run --generate chat --seed 3 --json").is_ok());
+        assert!(
+            parse("cascade-bench replay --generate chat --clients 2 --piece-bytes 4KiB --seconds 9").is_ok()
+        );
         assert!(parse("cascade-bench replay --dry-run").is_err());
+        assert!(parse("cascade-bench replay --dry-run --generate chat --clients 2").is_err());
         assert!(parse("cascade-bench replay --dry-run --trace x.jsonl --generate chat").is_err());
+    }
+
+    #[test]
+    fn what_a_source_tells_another_process_is_the_same_source() {
+        for line in ["--trace x.jsonl --requests 7", "--generate chat --seed 3"] {
+            let cli = parse(&format!("cascade-bench replay {line}")).expect("a source");
+            let Command::Replay(args) = cli.command else { panic!("a replay") };
+            assert_eq!(args.source.arguments().join(" ".as_ref()), line);
+        }
     }
 
     #[test]

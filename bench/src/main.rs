@@ -1,14 +1,18 @@
 //! Load generators, trace replay, reports.
 //!
-//! One command line for every measurement: `replay` runs a trace. Nothing here is linked into the node.
+//! One command line for every measurement: `replay` runs a trace, against a node or against the policies alone. Nothing here is linked into the node.
 
 mod belady;
 mod cache;
 mod cli;
 mod dry_run;
 mod generate;
+mod provenance;
 mod random;
+mod replay;
 mod report;
+mod signals;
+mod size;
 mod trace;
 
 use clap::Parser;

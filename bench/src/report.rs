@@ -1,6 +1,7 @@
 //! Reports for people: tables, one screen wide.
 
 use crate::dry_run::{BELADY, DryRun};
+use crate::replay::Replayed;
 use std::fmt::Write;
 
 /// A dry run as a table: a row a policy, a column a capacity, Belady's bound last.
@@ -28,5 +29,42 @@ pub(crate) fn dry_run_table(run: &DryRun) -> String {
         row(BELADY, percent(ratios));
     }
     text.push('\n');
+    text
+}
+
+/// A replay as a table.
+pub(crate) fn replay_table(run: &Replayed) -> String {
+    let mut text = format!(
+        "{}: {} of {} requests in {:.1} s by {} client processes, blocks of {} KiB, {} at {} blocks\n\n",
+        run.trace,
+        run.requests,
+        run.requests_total,
+        run.wall_s,
+        run.clients,
+        run.piece_bytes >> 10,
+        run.policy,
+        run.capacity_blocks
+    );
+    let mut row = |name: &str, value: String| _ = writeln!(text, "{name:<24}{value}");
+    let percent = |ratio: f64| format!("{:.2} %", ratio * 100.0);
+    let dry_run = percent(run.dry_run_block_hit_ratio);
+    row("blocks that hit", format!("{}  (dry run {dry_run})", percent(run.block_hit_ratio)));
+    row("tokens that hit", percent(run.token_hit_ratio));
+    row("out", format!("{:.2} GB/s  ({:.1} GB)", run.get_gbps, run.bytes_out as f64 / 1e9));
+    row("in", format!("{:.2} GB/s  ({:.1} GB)", run.put_gbps, run.bytes_in as f64 / 1e9));
+    let calls = [
+        ("match", run.match_p50_ns, run.match_p99_ns),
+        ("get", run.get_p50_ns, run.get_p99_ns),
+        ("put", run.put_p50_ns, run.put_p99_ns),
+        ("publish", run.publish_p50_ns, run.publish_p99_ns),
+    ];
+    for (name, p50_ns, p99_ns) in calls {
+        let us = |ns: u64| ns as f64 / 1e3;
+        row(name, format!("{:.1} µs p50, {:.1} µs p99", us(p50_ns), us(p99_ns)));
+    }
+    row("evicted blocks", run.evicted_blocks.to_string());
+    row("refused puts", run.puts_refused.to_string());
+    row("corrupt pieces", run.corrupt_pieces.to_string());
+    row("wrong bytes", run.wrong_bytes.to_string());
     text
 }

@@ -77,6 +77,15 @@ impl Trace {
         Ok(Self { name: trace, requests })
     }
 
+    /// Tokens of a block, which the format does not say: the fewest that make room for every prompt in its blocks.
+    pub(crate) fn block_tokens(&self) -> u64 {
+        let tokens = |request: &TraceRequest| match request.hash_ids.len() as u64 {
+            0 => 0,
+            blocks => request.input_tokens.div_ceil(blocks),
+        };
+        self.requests.iter().map(tokens).max().unwrap_or(0)
+    }
+
     /// The same requests with block ids renumbered from zero in order of appearance.
     pub(crate) fn dense(&self) -> Dense {
         let mut numbers = HashMap::new();
@@ -163,6 +172,12 @@ mod tests {
         assert!(matches!(read("\n \n"), Err(TraceError::Empty { .. })));
         let absent = Path::new("no/such/trace.jsonl");
         assert!(matches!(Trace::read(absent), Err(TraceError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn the_fullest_prompt_tells_how_many_tokens_a_block_has() {
+        let full = LINE.replace("1030", "1536");
+        assert_eq!(read(&format!("{LINE}\n{full}\n{LINE}")).expect("a good trace").block_tokens(), 512);
     }
 
     #[test]
