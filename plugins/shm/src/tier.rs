@@ -83,10 +83,12 @@ impl Tier for ShmTier {
     }
 
     fn submit(&mut self, operations: &[Operation]) -> Result<usize, TierError> {
+        self.worker.check()?;
         Ok(self.worker.submit(operations))
     }
 
     fn poll(&mut self, completions: &mut [Completion]) -> Result<usize, TierError> {
+        self.worker.check()?;
         Ok(self.worker.poll(completions))
     }
 

@@ -93,6 +93,17 @@ impl Worker {
         self.shared.lock().under_way()
     }
 
+    /// That the thread lives: without it nothing that was taken would ever complete.
+    pub(crate) fn check(&self) -> Result<(), TierError> {
+        match &self.thread {
+            Some(thread) if !thread.is_finished() => Ok(()),
+            _ => Err(TierError::new(
+                Status::PANICKED,
+                "the allocation thread is gone; close the tier and open it again",
+            )),
+        }
+    }
+
     pub(crate) fn submit(&self, operations: &[Operation]) -> usize {
         let mut state = self.shared.lock();
         let taken = operations.len().min(QUEUE_DEPTH - state.under_way());
@@ -169,7 +180,7 @@ impl Worker {
         self.shared.stop_running.store(true, Ordering::Relaxed);
         self.shared.work.notify_one();
         if let Some(thread) = self.thread.take() {
-            // A panic in it has been told of by its completions' absence; here only its end matters.
+            // A panic in it has been told of by `check`; here only its end matters.
             let _ = thread.join();
         }
     }
