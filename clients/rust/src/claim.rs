@@ -9,7 +9,11 @@ use cascade_core::checksum::Crc32c;
 use cascade_core::hazard::{self, Reader};
 use cascade_core::index::Location;
 use cascade_core::piece::{PieceId, seal};
-use cascade_core::slot::{SlotRef, State};
+use cascade_core::slot::{Line, SlotRef, Snapshot, State};
+
+/// Looks at a slot that the node considers as a victim: most come back, if they are claimed, within microseconds. After
+/// that it is a miss, so a node that stopped half way delays nobody.
+const LOOKS_AT_A_VICTIM: usize = 100;
 
 /// A pinned slot that holds `id`.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +81,9 @@ impl Attachment {
     /// Whether the slot holds `id` at this moment; not pinned.
     #[inline]
     pub(crate) fn ready_at(&self, at: Location, id: &PieceId) -> Option<SlotRef> {
-        let generation = self.segment().line(at.arena, at.slot)?.ready_with(id)?;
+        let line = self.segment().line(at.arena, at.slot)?;
+        settled(&line)?;
+        let generation = line.ready_with(id)?;
         Some(SlotRef { arena: at.arena, slot: at.slot, generation })
     }
 
@@ -87,7 +93,7 @@ impl Attachment {
         let hazard = self.page().hazard(cell);
         segment.index().candidates(hash).find_map(|at| {
             let line = segment.line(at.arena, at.slot)?;
-            let seen = line.snapshot().filter(|seen| seen.state == State::Ready)?;
+            let seen = settled(&line)?;
             let slot = SlotRef { arena: at.arena, slot: at.slot, generation: seen.generation };
             if !hazard::protect(hazard, slot, line.state_word(), Reader::Anyone) {
                 return None;
@@ -128,4 +134,18 @@ impl Attachment {
             std::thread::yield_now();
         }
     }
+}
+
+/// The snapshot of a Ready slot. One that is Draining gets a moment: a block under a hold must not seem gone because the
+/// node just found out about the hold.
+#[inline]
+fn settled(line: &Line<'_>) -> Option<Snapshot> {
+    for _ in 0..LOOKS_AT_A_VICTIM {
+        match line.snapshot()? {
+            seen if seen.state == State::Ready => return Some(seen),
+            seen if seen.state == State::Draining => std::hint::spin_loop(),
+            _ => return None,
+        }
+    }
+    None
 }

@@ -3,6 +3,7 @@
 mod support;
 
 use cascade_client::{BlockKey, Client, Committed, Lineage, Lookup, PieceId, Reason, Share};
+use std::sync::atomic::{AtomicBool, Ordering};
 use support::{Node, bytes, key, soon};
 
 const RANKS: [Share; 2] = [Share { rank: 0, group: 0 }, Share { rank: 1, group: 0 }];
@@ -101,4 +102,47 @@ fn holds_beyond_their_number_miss_and_leave_nothing_behind() {
     assert_eq!(holds.len(), cascade_core::page::HOLD_CELLS / RANKS.len());
     holds.clear();
     assert!(node.state().evict(&piece(keys[0], RANKS[1])));
+}
+
+#[test]
+fn no_block_of_a_held_chain_goes_while_the_hold_lives() {
+    let node = Node::start(2);
+    let (holder, writer) = (node.connect(), node.connect());
+    let keys = keys(12);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Evicts leaves only, as a node does, and puts the chain again from where it ends.
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let mut state = node.state();
+                let tail = keys.iter().rposition(|&key| state.find(&piece(key, SOLE[0])).is_some());
+                let evicted = tail.is_some_and(|tail| state.evict(&piece(keys[tail], SOLE[0])));
+                drop(state);
+                if !evicted {
+                    for (i, key) in keys.iter().enumerate() {
+                        let lineage = Lineage::in_chain(&keys, i);
+                        let put = bytes(i as u8, 4096);
+                        let _ = writer.put_wait(&piece(*key, SOLE[0]), lineage, &put, soon()).unwrap();
+                    }
+                }
+            }
+        });
+        let mut held = 0;
+        let patience = soon();
+        while held < 500 {
+            assert!(!patience.has_passed(), "only {held} holds came about");
+            let Lookup::Hit(hold) = holder.hold(&keys, &SOLE).unwrap() else { continue };
+            held += 1;
+            // Evictions happen under the state's lock: what is looked at there is not half way.
+            let slots = || {
+                let state = node.state();
+                keys[..hold.blocks()].iter().map(|&key| state.find(&piece(key, SOLE[0]))).collect::<Vec<_>>()
+            };
+            let before = slots();
+            assert!(before.iter().all(Option::is_some), "a held block was gone");
+            std::thread::yield_now();
+            assert_eq!(slots(), before, "a held block was evicted and put again");
+        }
+        done.store(true, Ordering::Relaxed);
+    });
 }

@@ -204,3 +204,17 @@ fn threads_of_one_handle_never_read_other_bytes_while_pieces_come_and_go() {
     });
     assert_eq!(client.stats().misses_corrupt, 0);
 }
+
+#[test]
+fn a_node_that_stopped_half_way_through_an_eviction_delays_nobody() {
+    let node = Node::start(1);
+    let client = node.connect();
+    let _ = client.put_wait(&id(1), Lineage::FIRST, &bytes(1, 4096), soon()).unwrap();
+    node.freeze();
+    node.state().consider(&id(1));
+    assert_eq!(client.get_into(&id(1), &mut [0; 4096]).unwrap(), Lookup::Miss(Reason::Absent));
+    assert_eq!(client.match_chain(&[key(1)], &[Share::default()]).unwrap(), 0);
+    node.state().put_back();
+    assert_eq!(client.get_into(&id(1), &mut [0; 4096]).unwrap(), Lookup::Hit(4096));
+    node.thaw();
+}

@@ -99,6 +99,7 @@ pub(crate) struct Inner {
     pub(crate) touches: Vec<Touch>,
     pub(crate) suspects: Vec<SlotRef>,
     touches_seen: [u64; 4],
+    considered: Option<SlotRef>,
 }
 
 /// A running node.
@@ -134,6 +135,7 @@ impl Node {
             touches: Vec::new(),
             suspects: Vec::new(),
             touches_seen: [0; 4],
+            considered: None,
         };
         let mut node = Self {
             socket: std::env::temp_dir().join(name),
@@ -315,6 +317,19 @@ impl Inner {
         line.step(Event::Reclaim).unwrap();
         give_back(segment, &mut self.arena, slot);
         true
+    }
+
+    /// Stops half way through an eviction.
+    pub(crate) fn consider(&mut self, id: &PieceId) {
+        let slot = self.find(id).expect("only what is there is considered");
+        self.memory.segment.line(slot.arena, slot.slot).unwrap().step(Event::Drain).unwrap();
+        self.considered = Some(slot);
+    }
+
+    /// Goes on from there: the piece stays.
+    pub(crate) fn put_back(&mut self) {
+        let slot = self.considered.take().expect("one is considered");
+        self.memory.segment.line(slot.arena, slot.slot).unwrap().step(Event::Restore).unwrap();
     }
 
     /// Flips a bit of a published piece.
