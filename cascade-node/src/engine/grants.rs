@@ -165,7 +165,12 @@ impl Grants {
         let target = self.target(store, request.slot_bytes);
         self.fill(store, memory, request.page, lane, request.slot_bytes, target);
         if lane.outstanding() == 0 {
-            self.call_in(store, request.slot_bytes, request.page);
+            self.call_in(store, |page, lane| page != request.page && lane.slot_bytes() == request.slot_bytes);
+            self.fill(store, memory, request.page, lane, request.slot_bytes, 1);
+        }
+        if lane.outstanding() == 0 {
+            // Grants of other sizes lie about in every chunk, so that none can be recut: without them one can.
+            self.call_in(store, |_, _| true);
             self.fill(store, memory, request.page, lane, request.slot_bytes, 1);
         }
         if lane.outstanding() > 0 {
@@ -248,13 +253,14 @@ impl Grants {
         lane
     }
 
-    /// Calls in the grants of this size that other clients have not taken.
-    fn call_in(&mut self, store: &mut Store, slot_bytes: u64, but: u16) {
+    /// Calls in the grants in the lanes so chosen that clients have not taken. They get others with their next commit.
+    fn call_in(&mut self, store: &mut Store, mut choose: impl FnMut(u16, Lane<'static>) -> bool) {
         for page in store.pages.clone() {
-            let Some(shared) = store.segment().page(page).filter(|_| page != but) else { continue };
-            let Some(lane) = shared.lane_for(slot_bytes) else { continue };
-            for slot in lane.revoke() {
-                store.take_back(page, slot);
+            let Some(shared) = store.segment().page(page) else { continue };
+            for lane in (0..LANES).map(|i| shared.lane(i)).filter(|&lane| choose(page, lane)) {
+                for slot in lane.revoke() {
+                    store.take_back(page, slot);
+                }
             }
         }
     }
