@@ -124,12 +124,14 @@ fn a_version_1_cgroup_near_its_limit_is_a_warning() {
 
 #[test]
 fn a_segment_folder_that_others_own_or_enter_is_refused() {
-    let tree = Tree::new("private", &[("dev/shm/ours/keep", "")]);
-    let folder = tree.0.join("dev/shm/ours");
-    let owner = std::fs::metadata(&folder).expect("the folder").uid();
+    let tree = Tree::new("private", &[("dev/shm/keep", "")]);
+    let shm = tree.0.join("dev/shm");
+    let owner = std::fs::metadata(&shm).expect("the folder").uid();
     let status = |uid: u32, mode: u32| {
+        let folder = shm.join(format!("cascade-{uid}"));
+        std::fs::create_dir_all(&folder).expect("the user's folder");
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode)).expect("chmod");
-        let mut machine = tree.machine(&[("CASCADE_SOCKET", "/dev/shm/ours/node.sock")]);
+        let mut machine = tree.machine(&[]);
         machine.uid = uid;
         check(&report(&machine), "segment folder").status
     };

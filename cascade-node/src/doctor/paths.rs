@@ -11,16 +11,13 @@ use crate::config::Config;
 pub(super) fn checks(machine: &Machine, config: &Config) -> Vec<Check> {
     let job = identity::job(machine).map(|(_, id)| id);
     let ours = segment_directory(machine.uid, job, &config.instance);
-    // A named socket takes the segment with it; its folder alone has to be private then.
-    let (socket, folders) = match machine.variable("CASCADE_SOCKET") {
-        Some(socket) => (socket.to_owned(), vec![folder_of(socket)]),
-        None => (socket_path(&ours), vec![user_directory(machine.uid), ours]),
-    };
-    vec![judge_segment(machine, &folders), judge_socket(&socket), judge_data(machine)]
-}
-
-fn folder_of(socket: &str) -> String {
-    Path::new(socket).parent().unwrap_or(Path::new("/")).display().to_string()
+    let named = machine.variable("CASCADE_SOCKET").map(str::to_owned);
+    let socket = named.unwrap_or_else(|| socket_path(&ours));
+    vec![
+        judge_segment(machine, &[user_directory(machine.uid), ours]),
+        judge_socket(&socket),
+        judge_data(machine),
+    ]
 }
 
 /// The last of `folders` is the segment's; those that are there have to belong to this user alone.

@@ -113,13 +113,9 @@ impl Plan {
     }
 }
 
-/// The directory of the segment of this user, job and instance, or the one that `CASCADE_SOCKET` lies in.
+/// The directory of the segment of this user, job and instance. `CASCADE_SOCKET` moves the socket alone: memory belongs
+/// on /dev/shm wherever clients knock.
 pub fn directory_of(config: &Config) -> PathBuf {
-    if let Some(socket) = std::env::var_os("CASCADE_SOCKET").map(PathBuf::from)
-        && let Some(directory) = socket.parent()
-    {
-        return directory.to_path_buf();
-    }
     let job = place::JOB_VARIABLES.iter().find_map(|name| std::env::var(name).ok());
     let uid = rustix::process::getuid().as_raw();
     PathBuf::from(place::segment_directory(uid, job.as_deref(), &config.instance))
