@@ -8,7 +8,7 @@ use cascade_core::slot::{Event, State};
 use cascade_core::sync::{AtomicU64, zeroed_words};
 use loom::sync::Arc;
 use loom::thread;
-use models::Slot;
+use models::{Slot, explore, let_the_others_run};
 
 const CLIENT: u16 = 4;
 
@@ -34,7 +34,7 @@ impl World {
 
 #[test]
 fn a_grant_goes_to_a_taker_or_to_the_revoker_never_to_two() {
-    loom::model(|| {
+    explore(|| {
         let world = World::new();
         world.hand_out(&world.slots[0]);
         let taker = || {
@@ -42,6 +42,7 @@ fn a_grant_goes_to_a_taker_or_to_the_revoker_never_to_two() {
             thread::spawn(move || world.lane().take().is_some())
         };
         let takers = [taker(), taker()];
+        let_the_others_run();
         let revoked = world.lane().revoke().count();
         let taken: usize = takers.into_iter().map(|taker| usize::from(taker.join().unwrap())).sum();
         assert_eq!(taken + revoked, 1);
@@ -50,34 +51,35 @@ fn a_grant_goes_to_a_taker_or_to_the_revoker_never_to_two() {
 
 #[test]
 fn a_slot_that_is_taken_is_granted_and_nobody_elses() {
-    loom::model(|| {
+    explore(|| {
         let world = World::new();
         let shared = world.clone();
-        let node = thread::spawn(move || {
-            // The last use of the slot.
-            shared.slots[0].fill(7);
-            shared.hand_out(&shared.slots[0]);
-        });
-        if let Some(taken) = world.lane().take() {
-            let slot = &world.slots[taken.slot as usize];
+        let client = thread::spawn(move || {
+            let Some(taken) = shared.lane().take() else { return };
+            let slot = &shared.slots[taken.slot as usize];
             let found = slot.line().snapshot().unwrap();
             assert_eq!(
                 (found.state, found.client, found.generation),
                 (State::Granted, CLIENT, taken.generation)
             );
             slot.fill(1);
-        }
-        node.join().unwrap();
+        });
+        let_the_others_run();
+        // The last use of the slot.
+        world.slots[0].fill(7);
+        world.hand_out(&world.slots[0]);
+        client.join().unwrap();
     });
 }
 
 #[test]
 fn a_cell_filled_again_while_it_is_taken_loses_no_slot() {
-    loom::model(|| {
+    explore(|| {
         let world = World::new();
         world.hand_out(&world.slots[0]);
         let shared = world.clone();
         let client = thread::spawn(move || shared.lane().take());
+        let_the_others_run();
         let mut back: Vec<u32> = world.lane().revoke().map(|slot| slot.slot).collect();
         world.hand_out(&world.slots[1]);
         back.extend(client.join().unwrap().map(|slot| slot.slot));
@@ -89,7 +91,7 @@ fn a_cell_filled_again_while_it_is_taken_loses_no_slot() {
 
 #[test]
 fn the_slots_of_a_killed_client_all_come_back() {
-    loom::model(|| {
+    explore(|| {
         let world = World::new();
         world.slots.iter().for_each(|slot| world.hand_out(slot));
         let shared = world.clone();
@@ -99,6 +101,7 @@ fn the_slots_of_a_killed_client_all_come_back() {
                 shared.slots[taken.slot as usize].fill(1);
             }
         });
+        let_the_others_run();
         // Meanwhile the node takes back what it can: memory is short.
         for slot in world.lane().revoke() {
             world.slots[slot.slot as usize].line().step(Event::Revoke).unwrap();

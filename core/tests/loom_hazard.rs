@@ -9,7 +9,7 @@ use cascade_core::slot::Event;
 use cascade_core::sync::{AtomicU64, zeroed_words};
 use loom::sync::Arc;
 use loom::thread;
-use models::Slot;
+use models::{Slot, explore, let_the_others_run};
 
 struct World {
     slots: [Slot; 2],
@@ -22,7 +22,7 @@ fn world() -> Arc<World> {
 
 #[test]
 fn a_pinned_slot_is_never_recycled() {
-    loom::model(|| {
+    explore(|| {
         let world = world();
         let shared = world.clone();
         let node = thread::spawn(move || {
@@ -31,6 +31,7 @@ fn a_pinned_slot_is_never_recycled() {
                 slot.publish(7);
             }
         });
+        let_the_others_run();
         let slot = &world.slots[0];
         if slot.pin(&world.cells[0], 1) {
             assert_eq!(slot.bytes(), 1);
@@ -42,10 +43,11 @@ fn a_pinned_slot_is_never_recycled() {
 
 #[test]
 fn a_reader_of_what_was_just_published_sees_all_of_it() {
-    loom::model(|| {
+    explore(|| {
         let world = Arc::new(World { slots: [Slot::new(0), Slot::new(1)], cells: zeroed_words(1) });
         let shared = world.clone();
         let node = thread::spawn(move || shared.slots[0].publish(1));
+        let_the_others_run();
         let slot = &world.slots[0];
         // Straight to the pin: a claim on the first generation, made before anybody looked at the line.
         if protect(&world.cells[0], slot.at(1), slot.line().state_word(), Reader::Anyone) {
@@ -59,7 +61,7 @@ fn a_reader_of_what_was_just_published_sees_all_of_it() {
 
 #[test]
 fn a_cell_used_again_gives_its_first_slot_up_for_good() {
-    loom::model(|| {
+    explore(|| {
         let world = world();
         let shared = world.clone();
         let node = thread::spawn(move || {
@@ -68,6 +70,7 @@ fn a_cell_used_again_gives_its_first_slot_up_for_good() {
                 slot.publish(7);
             }
         });
+        let_the_others_run();
         let cell = &world.cells[0];
         if world.slots[0].pin(cell, 1) {
             assert_eq!(world.slots[0].bytes(), 1);
@@ -83,7 +86,7 @@ fn a_cell_used_again_gives_its_first_slot_up_for_good() {
 
 #[test]
 fn a_scan_sees_the_pins_that_a_page_says_are_in_use() {
-    loom::model(|| {
+    explore(|| {
         let slot = Arc::new(Slot::holding(0, 1));
         let words = Arc::new(zeroed_words(PAGE_WORDS));
         let (shared, shared_words) = (slot.clone(), words.clone());
@@ -93,6 +96,7 @@ fn a_scan_sees_the_pins_that_a_page_says_are_in_use() {
                 shared.fill(7);
             }
         });
+        let_the_others_run();
         let cell = Page::new(&words).hazard(1);
         if slot.pin(cell, 1) {
             assert_eq!(slot.bytes(), 1);
@@ -104,7 +108,7 @@ fn a_scan_sees_the_pins_that_a_page_says_are_in_use() {
 
 #[test]
 fn a_mark_made_by_one_thread_serves_the_pins_of_another() {
-    loom::model(|| {
+    explore(|| {
         let slot = Arc::new(Slot::holding(0, 1));
         let words = Arc::new(zeroed_words(PAGE_WORDS));
         let node = {
@@ -122,6 +126,7 @@ fn a_mark_made_by_one_thread_serves_the_pins_of_another() {
                 Page::new(&words).hazard(1);
             })
         };
+        let_the_others_run();
         // Cell 0 is in use if cell 1 is: this thread may find it marked and leave the mark alone.
         let cell = Page::new(&words).hazard(0);
         if slot.pin(cell, 1) {
@@ -135,7 +140,7 @@ fn a_mark_made_by_one_thread_serves_the_pins_of_another() {
 
 #[test]
 fn a_filler_reads_its_own_write_until_the_slot_is_revoked_and_unread() {
-    loom::model(|| {
+    explore(|| {
         let world = Arc::new(World { slots: [Slot::new(0), Slot::new(1)], cells: zeroed_words(1) });
         let slot = &world.slots[0];
         slot.line().step(Event::Grant { client: 4 }).unwrap();
@@ -152,6 +157,7 @@ fn a_filler_reads_its_own_write_until_the_slot_is_revoked_and_unread() {
                 slot.publish(7);
             }
         });
+        let_the_others_run();
         if protect(&world.cells[0], slot.at(1), slot.line().state_word(), Reader::Filler(4)) {
             assert_eq!(slot.bytes(), 1);
             release(&world.cells[0]);
@@ -162,7 +168,7 @@ fn a_filler_reads_its_own_write_until_the_slot_is_revoked_and_unread() {
 
 #[test]
 fn the_pin_of_a_killed_client_is_gone_with_its_page() {
-    loom::model(|| {
+    explore(|| {
         let slot = Arc::new(Slot::holding(0, 1));
         let words = Arc::new(zeroed_words(PAGE_WORDS));
         let (shared, shared_words) = (slot.clone(), words.clone());
@@ -173,6 +179,7 @@ fn the_pin_of_a_killed_client_is_gone_with_its_page() {
                 assert_eq!(shared.bytes(), 1);
             }
         });
+        let_the_others_run();
         let page = Page::new(&words);
         let evicted = slot.evict(|| page.claims().to_vec());
         client.join().unwrap();

@@ -9,7 +9,7 @@ use cascade_core::slot::State;
 use cascade_core::sync::{AtomicU64, Ordering, zeroed_words};
 use loom::sync::Arc;
 use loom::thread;
-use models::{Slot, id};
+use models::{Slot, explore, id, let_the_others_run};
 
 /// A chain of two blocks, a page, and a word between two processes of one engine.
 struct World {
@@ -50,10 +50,11 @@ impl World {
 
 #[test]
 fn a_hold_on_the_tail_keeps_every_block_before_it() {
-    loom::model(|| {
+    explore(|| {
         let world = world();
         let shared = world.clone();
         let node = thread::spawn(move || shared.evict_from_its_tail());
+        let_the_others_run();
         if let Some(cell) = world.hold() {
             assert_eq!(world.root.line().ready_with(&id(1)), Some(1), "a held block is not resident");
             assert_eq!(world.root.bytes(), 1);
@@ -66,12 +67,13 @@ fn a_hold_on_the_tail_keeps_every_block_before_it() {
 
 #[test]
 fn another_process_reads_under_a_hold_until_it_is_told_back() {
-    loom::model(|| {
+    explore(|| {
         let world = world();
         let node = {
             let world = world.clone();
             thread::spawn(move || world.evict_from_its_tail())
         };
+        let_the_others_run();
         // The scheduler holds and tells the worker, which has no claim of its own, what to read.
         if let Some(cell) = world.hold() {
             let worker = {

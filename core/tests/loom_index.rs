@@ -8,7 +8,7 @@ use cascade_core::index::{BUCKET_WORDS, Index, Location};
 use cascade_core::sync::{AtomicU64, zeroed_words};
 use loom::sync::Arc;
 use loom::thread;
-use models::{Slot, id};
+use models::{Slot, explore, id, let_the_others_run};
 
 const HERE: Location = Location { arena: 0, slot: 0 };
 
@@ -43,13 +43,14 @@ impl World {
 
 #[test]
 fn an_entry_that_is_seen_leads_to_its_piece() {
-    loom::model(|| {
+    explore(|| {
         let world = World::new(Slot::new(0));
         let shared = world.clone();
         let node = thread::spawn(move || {
             shared.slot.publish(1);
             shared.index().insert(id(1).hash(0), HERE).unwrap();
         });
+        let_the_others_run();
         let seen = world.index().candidates(id(1).hash(0)).next().is_some();
         assert!(!seen || world.get(1), "the entry was there and its piece was not");
         node.join().unwrap();
@@ -59,7 +60,7 @@ fn an_entry_that_is_seen_leads_to_its_piece() {
 
 #[test]
 fn a_lookup_during_an_eviction_never_finds_another_piece() {
-    loom::model(|| {
+    explore(|| {
         let world = World::new(Slot::holding(0, 1));
         world.index().insert(id(1).hash(0), HERE).unwrap();
         let shared = world.clone();
@@ -70,6 +71,7 @@ fn a_lookup_during_an_eviction_never_finds_another_piece() {
                 shared.index().insert(id(2).hash(0), HERE).unwrap();
             }
         });
+        let_the_others_run();
         world.get(1);
         world.get(2);
         node.join().unwrap();
@@ -80,7 +82,7 @@ fn a_lookup_during_an_eviction_never_finds_another_piece() {
 #[test]
 fn an_entry_left_behind_by_a_killed_node_is_a_miss() {
     // Killed between the reclaim and the removal: the entry stays until adoption, the slot line says no.
-    loom::model(|| {
+    explore(|| {
         let world = World::new(Slot::holding(0, 1));
         world.index().insert(id(1).hash(0), HERE).unwrap();
         let shared = world.clone();
@@ -89,6 +91,7 @@ fn an_entry_left_behind_by_a_killed_node_is_a_miss() {
                 shared.slot.publish(2);
             }
         });
+        let_the_others_run();
         world.get(1);
         node.join().unwrap();
         assert!(!world.get(2), "found without an entry");

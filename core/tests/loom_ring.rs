@@ -3,13 +3,12 @@
 
 mod models;
 
-use cascade_core::hazard::{Reader, protect};
 use cascade_core::request::{COMPLETION_WORDS, Completion, Ticket, Verdict};
 use cascade_core::ring::Ring;
 use cascade_core::sync::{AtomicU64, zeroed_words};
 use loom::sync::Arc;
 use loom::thread;
-use models::Slot;
+use models::{Slot, explore, let_the_others_run};
 
 const ENTRY: usize = 2;
 
@@ -49,7 +48,7 @@ impl World {
 
 #[test]
 fn a_ring_that_wraps_delivers_every_entry_once_and_whole() {
-    loom::model(|| {
+    explore(|| {
         let world = World::new(2);
         let shared = world.clone();
         let client = thread::spawn(move || (1..=3).for_each(|value| _ = shared.push(value)));
@@ -64,7 +63,7 @@ fn a_ring_that_wraps_delivers_every_entry_once_and_whole() {
 
 #[test]
 fn what_an_entry_speaks_of_is_there_when_it_is_seen() {
-    loom::model(|| {
+    explore(|| {
         let world = World::new(1);
         let shared = world.clone();
         let client = thread::spawn(move || {
@@ -79,7 +78,7 @@ fn what_an_entry_speaks_of_is_there_when_it_is_seen() {
 
 #[test]
 fn a_push_that_wraps_comes_after_the_work_on_the_entry_before_it() {
-    loom::model(|| {
+    explore(|| {
         let world = World::new(1);
         let shared = world.clone();
         let client = thread::spawn(move || {
@@ -97,7 +96,7 @@ fn a_push_that_wraps_comes_after_the_work_on_the_entry_before_it() {
 
 #[test]
 fn what_is_processed_has_had_its_effect() {
-    loom::model(|| {
+    explore(|| {
         let world = World::new(1);
         let position = world.push(1);
         let shared = world.clone();
@@ -106,6 +105,7 @@ fn what_is_processed_has_had_its_effect() {
             shared.slot.fill(1);
             shared.ring().done();
         });
+        let_the_others_run();
         if world.ring().processed() > position {
             assert_eq!(world.slot.bytes(), 1);
         }
@@ -115,7 +115,7 @@ fn what_is_processed_has_had_its_effect() {
 
 #[test]
 fn a_consumer_killed_and_restarted_takes_the_entry_up_again() {
-    loom::model(|| {
+    explore(|| {
         let world = World::new(1);
         let client = {
             let world = world.clone();
@@ -137,26 +137,25 @@ fn a_consumer_killed_and_restarted_takes_the_entry_up_again() {
 
 #[test]
 fn a_verdict_that_is_seen_brings_its_effect() {
-    loom::model(|| {
-        let words = Arc::new((zeroed_words(COMPLETION_WORDS), zeroed_words(1), Slot::new(0)));
+    explore(|| {
+        let world = Arc::new((zeroed_words(COMPLETION_WORDS), Slot::new(0)));
         let ticket = Ticket::new(1, 0);
-        let shared = words.clone();
-        let node = thread::spawn(move || {
-            shared.2.publish(1);
-            Completion::new(&shared.0).answer(ticket, Verdict::Fresh);
+        let shared = world.clone();
+        let client = thread::spawn(move || {
+            if let Some(verdict) = Completion::new(&shared.0).poll(ticket) {
+                assert_eq!((verdict, shared.1.bytes()), (Verdict::Fresh, 1));
+            }
         });
-        let (completion, cells, slot) = &*words;
-        if let Some(verdict) = Completion::new(completion).poll(ticket) {
-            assert_eq!(verdict, Verdict::Fresh);
-            assert!(protect(&cells[0], slot.at(1), slot.line().state_word(), Reader::Anyone));
-        }
-        node.join().unwrap();
+        let_the_others_run();
+        world.1.fill(1);
+        Completion::new(&world.0).answer(ticket, Verdict::Fresh);
+        client.join().unwrap();
     });
 }
 
 #[test]
 fn an_answer_is_never_taken_for_that_of_another_ticket() {
-    loom::model(|| {
+    explore(|| {
         let words = Arc::new(zeroed_words(COMPLETION_WORDS));
         let (first, second) = (Ticket::new(1, 0), Ticket::new(2, 0));
         let shared = words.clone();
@@ -164,6 +163,7 @@ fn an_answer_is_never_taken_for_that_of_another_ticket() {
             Completion::new(&shared).answer(first, Verdict::Expired);
             Completion::new(&shared).answer(second, Verdict::Fresh);
         });
+        let_the_others_run();
         // The first ticket was given up; its entry serves the second one.
         let completion = Completion::new(&words);
         assert!(matches!(completion.poll(second), None | Some(Verdict::Fresh)));

@@ -7,6 +7,7 @@ use cascade_core::piece::{PieceId, PieceMeta};
 use cascade_core::slot::{Event, LINE_WORDS, Line, SlotRef, State};
 use cascade_core::sync::{AtomicU64, zeroed_words};
 use loom::cell::UnsafeCell;
+use std::cell::Cell;
 
 /// A slot of arena 0: its line and its bytes.
 pub(crate) struct Slot {
@@ -87,6 +88,29 @@ impl Slot {
             cascade_core::hazard::release(cell);
         }
         named
+    }
+}
+
+thread_local! {
+    // All threads of a model are coroutines of one thread of the machine.
+    static YIELDS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Explores a model twice, without and with a yield where its first thread calls [`let_the_others_run`].
+///
+/// Loom needs both: where the first thread only looks, it does not try to run the others before it, and weakened
+/// orderings passed; with the yield alone it tries hardly anything else.
+pub(crate) fn explore(model: impl Fn() + Clone + Send + Sync + 'static) {
+    for yields in [false, true] {
+        YIELDS.set(yields);
+        loom::model(model.clone());
+    }
+}
+
+/// What a model's first thread calls after it has spawned the others; see [`explore`].
+pub(crate) fn let_the_others_run() {
+    if YIELDS.get() {
+        loom::thread::yield_now();
     }
 }
 
