@@ -126,7 +126,8 @@ impl Client {
 
     /// A descriptor that becomes readable when an answer came or the node has gone: poll [`crate::Pending`] then, after
     /// [`Client::clear_event`]. Once asked for, the node rings for every batch of answers. Stays the same over
-    /// reconnects.
+    /// reconnects. Wait on it with a timeout, after which you poll too: a node that is gone rings nobody, and polling is
+    /// what finds the next one.
     ///
     /// # Errors
     /// [`Error::Forked`].

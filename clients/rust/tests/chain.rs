@@ -127,6 +127,8 @@ fn no_block_of_a_held_chain_goes_while_the_hold_lives() {
                 }
             }
         });
+        // Also when an assertion fails: the scope waits for the evictor.
+        let _over = Over(&done);
         let mut held = 0;
         let patience = soon();
         while held < 500 {
@@ -143,6 +145,14 @@ fn no_block_of_a_held_chain_goes_while_the_hold_lives() {
             std::thread::yield_now();
             assert_eq!(slots(), before, "a held block was evicted and put again");
         }
-        done.store(true, Ordering::Relaxed);
     });
+}
+
+/// Ends the evictor when it is dropped.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
