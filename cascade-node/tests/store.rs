@@ -27,9 +27,12 @@ fn region(bytes: u64) -> Region<'static> {
 }
 
 fn segment(chunks: u64) -> Segment<'static> {
-    let geometry = Geometry::plan(&[chunks * CHUNK], CHUNK, 4096, 4, 99);
+    segment_of(&Geometry::plan(&[chunks * CHUNK], CHUNK, 4096, 4, 99))
+}
+
+fn segment_of(geometry: &Geometry) -> Segment<'static> {
     let meta = region(geometry.meta_bytes().next_multiple_of(8));
-    Segment::create(&geometry, meta, 7).unwrap();
+    Segment::create(geometry, meta, 7).unwrap();
     let mut arenas = [None; ARENAS_MAX];
     arenas[0] = Some(region(geometry.arena_bytes(0)));
     Segment::open(meta, region(geometry.pages_bytes()), arenas).unwrap()
@@ -106,6 +109,18 @@ fn a_slot_of_another_client_or_generation_is_refused() {
 }
 
 #[test]
+fn a_full_index_costs_a_leaf_and_not_the_root_that_all_chains_share() {
+    let geometry = Geometry { buckets: 2, ..Geometry::plan(&[CHUNK], CHUNK, 4096, 4, 99) };
+    let mut store = store(segment_of(&geometry), 1);
+    for i in 1..=17 {
+        assert_eq!(put(&mut store, i, 4096).unwrap().0, Verdict::Fresh);
+    }
+    assert_eq!((store.counters().full_buckets, store.counters().evicted_blocks), (1, 1));
+    let resident: Vec<u8> = (1..=17).filter(|&i| find(&store, i).is_some()).collect();
+    assert!(resident.starts_with(&[1, 2, 3, 4, 5, 6, 7, 8]), "{resident:?}");
+}
+
+#[test]
 fn a_parent_is_never_evicted_before_its_child() {
     let mut store = store(segment(1), 1);
     for i in [1, 2, 4, 8, 16] {
@@ -147,6 +162,27 @@ fn memory_is_recut_for_a_size_that_has_none() {
     assert!(find(&store, 100).is_some());
     let stay = (1..17).filter(|&i| find(&store, i).is_some()).count();
     assert!(stay <= 8, "one of two chunks was emptied: {stay}");
+}
+
+#[test]
+fn a_client_is_granted_near_memory_while_there_is_some() {
+    let geometry = Geometry::plan(&[CHUNK, CHUNK], CHUNK, 4096, 4, 99);
+    let meta = region(geometry.meta_bytes());
+    Segment::create(&geometry, meta, 7).unwrap();
+    let mut arenas = [None; ARENAS_MAX];
+    (arenas[0], arenas[1]) = (Some(region(CHUNK)), Some(region(CHUNK)));
+    let segment = Segment::open(meta, region(geometry.pages_bytes()), arenas).unwrap();
+    let mut store = Store::new(segment, policy::by_name("lru", 8).unwrap());
+    (0..2).for_each(|arena| store.back(arena, 0));
+    for (client, near) in [(1, 0), (2, 1)] {
+        store.admit(client);
+        store.keep_near(client, near);
+        for _ in 0..4 {
+            assert_eq!(store.grant(client, PIECE).unwrap().arena, near);
+        }
+    }
+    let rest: Vec<u8> = std::iter::from_fn(|| store.grant(1, PIECE)).map(|slot| slot.arena).collect();
+    assert_eq!(rest, [0, 0, 0, 0, 1, 1, 1, 1]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use cascade_core::catalog::Removed;
+use cascade_core::index::Location;
 use cascade_core::piece::PieceId;
 use cascade_core::policy::{BlockId, Removal};
 use cascade_core::slot::{Event, SlotRef, State};
@@ -107,6 +108,20 @@ impl Store {
                 return true;
             }
         }
+    }
+
+    /// Makes room in the full buckets of a piece; `false` if claims stood in all ways.
+    ///
+    /// A leaf costs one block. Any other costs all below it, and a root that all chains share would cost everything: only
+    /// if there is no leaf.
+    pub(super) fn evict_neighbour(&mut self, hash: u64) -> bool {
+        let index = *self.segment.index();
+        let is_leaf = |at: Location| {
+            let block = self.catalog.block(&self.line(at.arena, at.slot).meta().id.key);
+            block.is_some_and(|block| self.catalog.is_leaf(block))
+        };
+        let (leaves, others): (Vec<_>, Vec<_>) = index.neighbours(hash).partition(|&at| is_leaf(at));
+        leaves.into_iter().chain(others).any(|at| self.evict_at(at.arena, at.slot))
     }
 
     /// Evicts the block whose piece lies in this slot, with everything below it.

@@ -14,6 +14,7 @@ mod door;
 mod evict;
 mod grants;
 mod memory;
+mod numa;
 mod plan;
 mod pump;
 mod report;

@@ -25,7 +25,7 @@ use super::grants::Grants;
 use super::memory::SegmentMemory;
 use super::plan::{Plan, directory_of};
 use super::store::Store;
-use super::{EngineError, random_word, report};
+use super::{EngineError, numa, random_word, report};
 use crate::config::{Config, PolicyName};
 
 /// Requests of one client that are served before the next one's turn.
@@ -81,6 +81,8 @@ pub struct Engine {
     grants: Grants,
     bell: Doorbell,
     epoll: OwnedFd,
+    /// The NUMA domain of each arena, where it has one.
+    domains: Vec<Option<u32>>,
     reserve_bytes: u64,
     housekept: Instant,
     looked_at_memory: Instant,
@@ -118,6 +120,7 @@ impl Engine {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)
                 .map_err(|error| EngineError::io("make an epoll")(error.into()))?,
             started: Instant::now(),
+            domains: plan.domains,
             reserve_bytes: plan.reserve_bytes,
             housekept: Instant::now(),
             looked_at_memory: Instant::now(),
@@ -556,6 +559,12 @@ impl Engine {
             client.bell = Some(bell);
             client.connection = Some(connection);
             client.pid = pid;
+        }
+        let near = pid.and_then(numa::domain_of).and_then(|domain| {
+            self.domains.iter().position(|&arena_domain| arena_domain == Some(domain))
+        });
+        if let Some(arena) = near {
+            self.store.keep_near(page, arena as u8);
         }
         self.watch_process(page, pid);
         self.store.counters.attachments += 1;

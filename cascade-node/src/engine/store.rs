@@ -35,6 +35,8 @@ pub struct Store {
     /// Pages whose claims are looked at: all that have an owner.
     pub(super) pages: Vec<u16>,
     pub(super) granted: HashMap<u16, HashSet<SlotRef>>,
+    /// The arena whose memory is near a client, where that is known.
+    near: HashMap<u16, u8>,
     /// Revoked slots that somebody still reads.
     pub(super) lingering: Vec<SlotRef>,
     pub(super) scan_buffer: Vec<u64>,
@@ -61,6 +63,7 @@ impl Store {
             counters: Counters::default(),
             pages: Vec::new(),
             granted: HashMap::new(),
+            near: HashMap::new(),
             lingering: Vec::new(),
             scan_buffer: Vec::new(),
             requests: 0,
@@ -85,6 +88,11 @@ impl Store {
         }
     }
 
+    /// Grants of this client come from this arena while it has room.
+    pub fn keep_near(&mut self, page: u16, arena: u8) {
+        self.near.insert(page, arena);
+    }
+
     /// The client with this page is dead: its claims are void, what it was granted comes back.
     pub fn forget(&mut self, page: u16) {
         if let Some(shared) = self.segment.page(page) {
@@ -96,6 +104,7 @@ impl Store {
             self.take_back(page, slot);
         }
         self.granted.remove(&page);
+        self.near.remove(&page);
         self.pages.retain(|&other| other != page);
         self.settle();
     }
@@ -138,9 +147,14 @@ impl Store {
         self.arenas.iter().map(|(_, arena)| arena.free_slots(slot_bytes)).sum()
     }
 
-    /// Takes a free slot for a client to fill, from the arena with the most room.
+    /// Takes a free slot for a client to fill: from the arena near it, or else from the one with the most room.
     pub fn grant(&mut self, client: u16, slot_bytes: u64) -> Option<SlotRef> {
-        let (id, arena) = self.arenas.iter_mut().max_by_key(|(_, arena)| arena.free_slots(slot_bytes))?;
+        let near = self.near.get(&client).copied();
+        let preference = |(id, arena): &&mut (u8, Arena)| {
+            let free = arena.free_slots(slot_bytes);
+            (free > 0 && Some(*id) == near, free)
+        };
+        let (id, arena) = self.arenas.iter_mut().max_by_key(preference)?;
         let taken = arena.take(slot_bytes)?;
         let id = *id;
         if let Some(chunk) = taken.cut {
@@ -299,7 +313,7 @@ impl Store {
                 return true;
             }
             self.counters.full_buckets += 1;
-            if !self.segment.index().neighbours(hash).any(|at| self.evict_at(at.arena, at.slot)) {
+            if !self.evict_neighbour(hash) {
                 return false;
             }
         }
