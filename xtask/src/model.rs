@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::failure::{Context, Result};
+use crate::lines::Stream;
 use crate::process::Cmd;
 use crate::workspace::{self, Metadata};
 
@@ -123,8 +124,12 @@ impl Weakening {
         // Built first: core that does not compile is no model that fails.
         cargo().arg("--no-run").capture()?;
         let mut lines = Vec::new();
-        let status =
-            cargo().args(["--", "--exact", test]).watch(|_, line| lines.push(line.trim().to_owned()))?;
+        let status = cargo().args(["--", "--exact", test]).watch(|stream, line| {
+            // What a failed test printed comes on stdout, as one piece; cargo's words would mix into it.
+            if stream == Stream::Out {
+                lines.push(line.trim().to_owned());
+            }
+        })?;
         if status.success() {
             let ran = lines.iter().any(|line| line.contains("1 passed"));
             return if ran { Ok(None) } else { Err(format!("there is no model {model}::{test}").into()) };
