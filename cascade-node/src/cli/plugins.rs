@@ -44,7 +44,9 @@ struct Found {
     version: Option<String>,
     /// Its library loads and its probe answers.
     healthy: bool,
-    /// What its probe found; its shape is the tier's own.
+    /// What it can do.
+    capabilities: Vec<String>,
+    /// What its probe found; its shape is the tier's own but for `capabilities`.
     probe: Option<serde_json::Value>,
     /// Why it cannot be used.
     error: Option<String>,
@@ -92,7 +94,7 @@ fn files(folder: &Path) -> Vec<String> {
 }
 
 fn look(name: String, role: Role, folders: &[PathBuf]) -> Found {
-    let mut found = Found { name, role, path: None, version: None, healthy: false, probe: None, error: None };
+    let mut found = Found { name, role, path: None, version: None, healthy: false, capabilities: Vec::new(), probe: None, error: None };
     match tiers::load(&found.name, folders) {
         Ok(library) => {
             found.name = library.name().to_owned();
@@ -101,7 +103,11 @@ fn look(name: String, role: Role, folders: &[PathBuf]) -> Found {
             match library.probe("{}") {
                 Ok(answer) => {
                     found.healthy = true;
-                    found.probe = Some(serde_json::from_str(&answer).unwrap_or(answer.into()));
+                    let probe: serde_json::Value = serde_json::from_str(&answer).unwrap_or(answer.into());
+                    let capabilities = probe.get("capabilities").and_then(|found| found.as_array());
+                    let words = capabilities.into_iter().flatten().filter_map(|word| word.as_str());
+                    found.capabilities = words.map(str::to_owned).collect();
+                    found.probe = Some(probe);
                 }
                 Err(error) => found.error = Some(error.to_string()),
             }
@@ -125,6 +131,9 @@ fn table(found: &[Found]) -> String {
         let path = tier.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         out += format!("{health}  {:width$}  {role}  {version:8}  {path}", tier.name).trim_end();
         out += "\n";
+        if !tier.capabilities.is_empty() {
+            out += &format!("      {:width$}  {}\n", "", tier.capabilities.join(", "));
+        }
         if let Some(error) = &tier.error {
             out += &format!("      {:width$}  → {error}\n", "");
         }

@@ -560,9 +560,9 @@ impl Engine {
             client.connection = Some(connection);
             client.pid = pid;
         }
-        let near = pid.and_then(numa::domain_of).and_then(|domain| {
-            self.domains.iter().position(|&arena_domain| arena_domain == Some(domain))
-        });
+        let near = pid
+            .and_then(numa::domain_of)
+            .and_then(|domain| self.domains.iter().position(|&arena_domain| arena_domain == Some(domain)));
         if let Some(arena) = near {
             self.store.keep_near(page, arena as u8);
         }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 const PRIVATE_FOLDER: Mode = Mode::RWXU;
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+const CREATE_ATTEMPTS: usize = 16;
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A private folder, held open.
@@ -23,12 +24,19 @@ impl Directory {
     /// Opens the folder, and makes it and its parents where they are missing.
     pub(crate) fn create(path: &Path) -> Result<Directory, TierError> {
         let parent = path.parent().ok_or_else(|| refused(path, "give a folder below another"))?;
-        make_parents(parent)?;
-        match fs::mkdir(path, PRIVATE_FOLDER) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(failed("create", path, error)),
+        // Another node of the user may take the folders away, empty as they are, while we make them.
+        for _ in 0..CREATE_ATTEMPTS {
+            make_parents(parent)?;
+            match fs::mkdir(path, PRIVATE_FOLDER) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(failed("create", path, error)),
+            }
+            if let Some(directory) = Directory::open(path)? {
+                return Ok(directory);
+            }
         }
-        Directory::open(path)?.ok_or_else(|| failed("open", path, Errno::NOENT))
+        Err(failed("open", path, Errno::NOENT))
     }
 
     /// Opens the folder if it is there.
@@ -128,16 +136,23 @@ impl Directory {
         }
     }
 
-    /// Removes the folder, which must be empty; one that is gone or was filled again by somebody is left alone.
+    /// Removes the folder, which must be empty, and the user's folder above it if this was the last one in there; one
+    /// that is gone or was filled again by somebody is left alone.
     pub(crate) fn remove_empty(&self) -> Result<(), TierError> {
-        match fs::rmdir(&self.path) {
+        let remove = |path: &Path| match fs::rmdir(path) {
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
-            Err(error) => Err(failed("remove", &self.path, error)),
+            Err(error) => Err(failed("remove", path, error)),
+        };
+        remove(&self.path)?;
+        let users = format!("cascade-{}", rustix::process::geteuid().as_raw());
+        match self.path.parent() {
+            Some(parent) if parent.file_name().is_some_and(|name| name == users.as_str()) => remove(parent),
+            _ => Ok(()),
         }
     }
 }
 
-/// Makes the folders above a segment, privately, and sees to it that nobody else can exchange the segment's.
+/// Makes the folders above a segment, privately, where they are missing, and sees to it that nobody else can exchange the segment's.
 fn make_parents(parent: &Path) -> Result<(), TierError> {
     let missing: Vec<&Path> = parent.ancestors().take_while(|path| !path.exists()).collect();
     for path in missing.into_iter().rev() {
@@ -146,7 +161,10 @@ fn make_parents(parent: &Path) -> Result<(), TierError> {
             Err(error) => return Err(failed("create", path, error)),
         }
     }
-    let stat = fs::stat(parent).map_err(|error| failed("look at", parent, error))?;
+    let stat = match fs::stat(parent) {
+        Err(Errno::NOENT) => return Ok(()),
+        stat => stat.map_err(|error| failed("look at", parent, error))?,
+    };
     let me = rustix::process::geteuid().as_raw();
     if stat.st_uid != me && stat.st_uid != 0 {
         return Err(refused(parent, &format!("it belongs to user {}; choose another", stat.st_uid)));

@@ -31,6 +31,7 @@ pub(crate) fn probe(config: &ProbeConfig) -> Result<String, TierError> {
     let headroom = Headroom::measure(&file, &Groups::of_this_process()).map_err(unreadable)?;
     let mount = Mount::of(there);
     let report = json!({
+        "capabilities": ["allocate", "release", "copy", "register", "import", "adopt"],
         "directory": config.directory,
         "available_bytes": headroom.available_bytes,
         "file_system_bytes": headroom.file_system_bytes,
