@@ -26,7 +26,16 @@ impl Actor {
     /// # Panics
     /// If its program is not there.
     pub fn start() -> Self {
+        Self::start_in(&[])
+    }
+
+    /// Starts one with these variables in its environment.
+    ///
+    /// # Panics
+    /// If its program is not there.
+    pub fn start_in(environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(programs::client());
+        programs::without_settings(&mut command).envs(environment.iter().copied());
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

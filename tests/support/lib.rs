@@ -5,17 +5,20 @@
 
 pub mod actor;
 pub mod content;
+pub mod flips;
 pub mod load;
 pub mod node;
 pub mod player;
 pub mod programs;
 pub mod raw;
 pub mod sandbox;
+pub mod scratch;
 pub mod seed;
 pub mod wait;
 
 pub use actor::Actor;
 pub use node::{Node, Setup};
 pub use raw::RawClient;
+pub use scratch::Scratch;
 pub use seed::Seed;
 pub use wait::until;

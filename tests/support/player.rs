@@ -11,15 +11,18 @@
 //! load SEED PIECES   ok                      halt          the load's tally, as JSON
 //! knock SOCKET       attached | error WHY    raw SOCKET    ok (attached by hand)
 //! flood              entries that the ring of `raw` took
+//! find INSTANCE      attached ID             knock_raw SOCKET   what the node says to one who ignores whose it is
 //! ```
 
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use cascade_client::{Client, Committed, Deadline, Error, Fill, Hold, Lookup, Reserved, Share, Stored, View};
 use cascade_core::request::Request;
 use cascade_core::slot::SlotRef;
+use cascade_core::wire::Frame;
 
 use crate::content;
 use crate::load::Load;
@@ -86,6 +89,8 @@ impl Player {
             "halt" => Ok(self.load.take().expect("a load runs").halt()),
             "become" => Ok(become_user(number() as u32)),
             "knock" => Ok(knock(rest)),
+            "knock_raw" => Ok(knock_raw(rest)),
+            "find" => self.keep(Client::connect_to_instance(rest, self.deadline())),
             "raw" => {
                 self.raw = Some(RawClient::attach(PathBuf::from(rest).as_path()));
                 Ok("ok".into())
@@ -109,7 +114,11 @@ impl Player {
     }
 
     fn attach(&mut self, socket: &str) -> Result<String, Error> {
-        let client = Client::connect_to(vec![PathBuf::from(socket)], self.deadline())?;
+        self.keep(Client::connect_to(vec![PathBuf::from(socket)], self.deadline()))
+    }
+
+    fn keep(&mut self, connected: Result<Client, Error>) -> Result<String, Error> {
+        let client = connected?;
         let id = client.segment_id()?;
         self.client = Some(client);
         Ok(format!("attached {id:016x}"))
@@ -234,6 +243,19 @@ fn knock(socket: &str) -> String {
         Ok(_) => "attached".into(),
         Err(error) => format!("error {error}").replace('\n', " "),
     }
+}
+
+/// Asks to be let in without looking whose node it is, and tells what comes back.
+fn knock_raw(socket: &str) -> String {
+    let mut stream = match UnixStream::connect(socket) {
+        Ok(stream) => stream,
+        Err(error) => return format!("no way in: {error}"),
+    };
+    // The node may have hung up by now: what it said before counts.
+    let _ = stream.write_all(&Frame::Attach { segment_id: 0, page: 0, owner: 0 }.encode());
+    let mut said = Vec::new();
+    let _ = stream.read_to_end(&mut said);
+    String::from_utf8_lossy(&said).replace(char::is_control, " ")
 }
 
 /// Gives this process another user, for good.

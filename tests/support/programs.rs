@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use cascade_core::place::JOB_VARIABLES;
+
 /// The node. Its tiers lie beside it, where it looks by itself.
 ///
 /// # Panics
@@ -24,6 +26,17 @@ pub fn node() -> PathBuf {
 /// The client that plays what it is told on its standard input.
 pub fn client() -> PathBuf {
     folder().join("cascade-test-client")
+}
+
+/// Takes the settings of whoever runs the tests out of a command's environment.
+pub fn without_settings(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CASCADE_") || JOB_VARIABLES.contains(&&*text) {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// The test runs in `target/<profile>/deps`, the programs lie one up.
