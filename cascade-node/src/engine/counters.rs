@@ -39,6 +39,8 @@ pub struct Counters {
     pub retired_slots: u64,
     /// Slots whose words made no sense.
     pub damaged_slots: u64,
+    /// Chunks whose words made no sense, and were set right.
+    pub damaged_chunks: u64,
     /// Clients that attached, also again.
     pub attachments: u64,
     /// Clients that died with their page in use.

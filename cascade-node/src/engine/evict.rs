@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use cascade_core::catalog::Removed;
+use cascade_core::catalog::{Piece, Removed};
 use cascade_core::index::Location;
 use cascade_core::piece::PieceId;
 use cascade_core::policy::{BlockId, Removal};
@@ -63,15 +63,18 @@ impl Store {
         debug_assert!(self.catalog.is_leaf(block), "only leaves are evicted");
         let key = self.catalog.key(block);
         let pieces: Vec<_> = self.catalog.pieces(block).collect();
+        // A first look, so that what is claimed anyway does not vanish from readers' sight for a moment.
+        if self.is_claimed(&pieces) {
+            self.counters.claimed_victims += 1;
+            return false;
+        }
         for piece in &pieces {
             if self.line(piece.slot.arena, piece.slot.slot).step(Event::Drain).is_err() {
                 self.counters.damaged_slots += 1;
             }
         }
-        let scan = self.scan();
-        let claimed = pieces.iter().any(|piece| scan.names(piece.slot));
-        self.scan_buffer = scan.into_buffer();
-        if claimed {
+        // The look that counts: whoever claims from now on sees Draining.
+        if self.is_claimed(&pieces) {
             self.counters.claimed_victims += 1;
             for piece in &pieces {
                 let _ = self.line(piece.slot.arena, piece.slot.slot).step(Event::Restore);
@@ -95,6 +98,13 @@ impl Store {
             Removal::Dropped => self.counters.dropped_blocks += 1,
         }
         true
+    }
+
+    fn is_claimed(&mut self, pieces: &[Piece]) -> bool {
+        let scan = self.scan();
+        let claimed = pieces.iter().any(|piece| scan.names(piece.slot));
+        self.scan_buffer = scan.into_buffer();
+        claimed
     }
 
     /// Evicts a block with everything below it, tails first; `false` if a claim stood in the way.

@@ -179,6 +179,11 @@ impl Engine {
         for page in dead {
             self.bury(page);
         }
+        // A node that died in the middle of a burial had emptied the page, but not taken all slots back.
+        let granted: Vec<u16> = self.store.granted.keys().copied().collect();
+        for page in granted.into_iter().filter(|&page| self.clients.get(page).is_none()) {
+            self.store.forget(page);
+        }
     }
 
     /// Serves until something ends it.

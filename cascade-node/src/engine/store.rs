@@ -157,10 +157,14 @@ impl Store {
         let (id, arena) = self.arenas.iter_mut().max_by_key(preference)?;
         let taken = arena.take(slot_bytes)?;
         let id = *id;
-        if let Some(chunk) = taken.cut {
-            // The word is there before any slot of the chunk is granted.
-            self.segment.chunk_word(id, chunk)?.store(slot_bytes, Ordering::Release);
+        let chunk = (u64::from(taken.slot) / self.segment.geometry().slots_per_chunk()) as u32;
+        let word = self.segment.chunk_word(id, chunk)?;
+        if taken.cut.is_none() && word.load(Ordering::Relaxed) != slot_bytes {
+            // Overwritten by somebody. The book is right, and a client could not locate the slot without the word.
+            self.counters.damaged_chunks += 1;
         }
+        // The word is there before any slot of the chunk is granted.
+        word.store(slot_bytes, Ordering::Release);
         let line = self.line(id, taken.slot);
         match line.step(Event::Grant { client }) {
             Ok(snapshot) => {
@@ -179,9 +183,12 @@ impl Store {
     /// Publishes what a client has filled. First wins; any verdict but `Fresh` takes the slot back.
     pub fn publish(&mut self, client: u16, slot: SlotRef, meta: &PieceMeta, parent: &BlockKey) -> Verdict {
         if !self.granted.get(&client).is_some_and(|slots| slots.contains(&slot)) {
-            // A node that was killed after the commit and before it said so: the slot is published already.
-            let again = self.catalog.slot(&meta.id) == Some(slot);
-            return if again { Verdict::Fresh } else { Verdict::NotYours };
+            // A node that was killed after the commit and before it said so: the slot is published or taken back already.
+            return match self.catalog.slot(&meta.id) {
+                Some(there) if there == slot => Verdict::Fresh,
+                Some(_) => Verdict::AlreadyPresent,
+                None => Verdict::NotYours,
+            };
         }
         if self.segment.bytes(slot, meta.len_bytes).is_none() {
             self.take_back(client, slot);

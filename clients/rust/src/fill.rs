@@ -143,7 +143,7 @@ impl Client {
         };
         let lane = attachment.page().lane_for(slot_bytes)?;
         while let Some(slot) = lane.take() {
-            if let Some(extent) = attachment.mapping().extent(slot, len_bytes) {
+            if let Some(extent) = attachment.mapping().extent_to_fill(slot, len_bytes) {
                 let (client, attachment) = (self.clone(), attachment.clone());
                 return Some(Reserved::Fill(Fill { client, attachment, slot, extent, is_open: true }));
             }

@@ -20,6 +20,10 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Bytes that the kernel maps around a page that is read for the first time (`fault_around_bytes`, its default): the
+/// unit in which a process remembers what it has mapped for writing.
+const STRETCH_BYTES: u64 = 64 << 10;
+
 /// A page that the kernel wipes in a forked child: one load tells which side of the fork this is.
 #[derive(Debug)]
 pub(crate) struct ForkMarker {
@@ -69,6 +73,8 @@ pub(crate) struct Mapping {
     // 'static stands for "as long as `maps`"; `segment()` hands it out no longer than `self`.
     segment: Segment<'static>,
     maps: ManuallyDrop<Vec<MmapRaw>>,
+    // A bit for each stretch of each arena that this process has mapped for writing.
+    stretches: Vec<Box<[AtomicU64]>>,
     marker: Arc<ForkMarker>,
 }
 
@@ -101,7 +107,11 @@ impl Mapping {
             *arenas.get_mut(*number).ok_or(LayoutError::Geometry)? = Some(map(file, true)?);
         }
         let segment = Segment::open(meta, pages, arenas)?;
-        Ok(Self { segment, maps: ManuallyDrop::new(maps), marker })
+        let geometry = segment.geometry();
+        let words = |arena| geometry.arena_bytes(arena).div_ceil(64 * STRETCH_BYTES);
+        let unseen = |arena| (0..words(arena)).map(|_| AtomicU64::new(0)).collect();
+        let stretches = (0..ARENAS_MAX as u8).map(unseen).collect();
+        Ok(Self { segment, maps: ManuallyDrop::new(maps), stretches, marker })
     }
 
     /// The segment, for as long as it is mapped.
@@ -114,6 +124,29 @@ impl Mapping {
     #[inline]
     pub(crate) fn is_forked(&self) -> bool {
         self.marker.is_child()
+    }
+
+    /// [`Mapping::extent`] of a slot that is to be written, whose memory this process has mapped then.
+    ///
+    /// A write faults page by page, a read brings the neighbours along: mapping ahead makes the first put into fresh
+    /// memory several times faster. Each stretch of an arena is read once.
+    pub(crate) fn extent_to_fill(&self, slot: SlotRef, len_bytes: u64) -> Option<Extent> {
+        let extent = self.extent(slot, len_bytes)?;
+        let (offset, slot_bytes) = self.segment.extent(slot.arena, slot.slot)?;
+        let seen = self.stretches.get(usize::from(slot.arena))?;
+        for stretch in offset / STRETCH_BYTES..(offset + slot_bytes).div_ceil(STRETCH_BYTES) {
+            let bit = 1 << (stretch % 64);
+            let word = seen.get((stretch / 64) as usize)?;
+            if word.load(Ordering::Relaxed) & bit != 0 {
+                continue;
+            }
+            word.fetch_or(bit, Ordering::Relaxed);
+            let at = (stretch * STRETCH_BYTES).max(offset) - offset;
+            // SAFETY: within the slot, whose whole range is checked by `bytes`, and whose memory the node has allocated
+            // before it granted the slot; the value does not matter.
+            unsafe { self.segment.bytes(slot, slot_bytes)?.as_ptr().add(at as usize).read_volatile() };
+        }
+        Some(extent)
     }
 
     /// The first `len_bytes` bytes of a slot, or `None` if they do not fit it.
