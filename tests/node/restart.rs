@@ -2,7 +2,11 @@
 //!
 //! `CASCTEST_KILLS` sets how often each node is killed, `CASCTEST_SEED` when.
 
+use cascade_core::page::{PAGE_BYTES, PAGE_WORDS};
+use cascade_core::sync::Ordering;
+use cascade_core::view::WORD_BYTES;
 use serde_json::Value;
+use support::flips::Flipper;
 use support::node::pause;
 use support::seed::number;
 use support::{Actor, Node, Seed, Setup, content, until};
@@ -122,6 +126,25 @@ fn what_died_with_the_node_is_buried_by_the_next() {
     reader.expect("get 0", "hit");
     reader.expect("get 5", "miss Absent");
     drop(reader);
+    assert_nothing_leaked(&node, 10);
+}
+
+#[test]
+fn a_burial_that_its_node_did_not_finish_is_finished_by_the_next() {
+    let mut node = Node::start("burial");
+    let mut client = node.actor();
+    client.expect("put_wait 0", "fresh");
+    client.expect("reserve 5", "half filled");
+    let page = node.status()["clients"][0]["page"].as_u64().unwrap() as usize;
+    node.freeze();
+    client.kill();
+    node.kill();
+    // A node empties the page first, then takes the slots back one by one; this one died in between.
+    let pages = Flipper::open(&node.directory().join("pages"));
+    for word in &pages.words()[page * PAGE_BYTES / WORD_BYTES..][..PAGE_WORDS] {
+        word.store(0, Ordering::Relaxed);
+    }
+    node.restart();
     assert_nothing_leaked(&node, 10);
 }
 

@@ -34,12 +34,11 @@ impl Flipper {
         region.words(0, self.map.len() / WORD_BYTES).expect("all words of the mapping")
     }
 
-    /// Flips one bit somewhere below word `end`, of the words that are not 0 as far as a few tries find one: a flip in
+    /// Flips one bit somewhere from word `first` on, in a word that is not 0 as far as a few tries find one: a flip in
     /// memory that nobody uses tells nothing.
-    pub fn flip(&self, seed: &mut Seed, end: usize) {
-        let words = self.words();
-        let end = end.min(words.len()) as u64;
-        let mut pick = || &words[seed.below(end) as usize];
+    pub fn flip(&self, seed: &mut Seed, first: usize) {
+        let words = &self.words()[first..];
+        let mut pick = || &words[seed.below(words.len() as u64) as usize];
         let tries: [&AtomicU64; 16] = std::array::from_fn(|_| pick());
         let used = tries.iter().find(|word| word.load(Ordering::Relaxed) != 0);
         let word = used.copied().unwrap_or(tries[0]);

@@ -42,6 +42,7 @@ struct Worker {
     client: Client,
     seed: Seed,
     pieces: u64,
+    in_place: bool,
     tally: Tally,
     views: Vec<(u64, View)>,
     fills: Vec<(u64, Fill)>,
@@ -50,8 +51,9 @@ struct Worker {
 }
 
 impl Load {
-    /// Starts a load on pieces `0..pieces`.
-    pub fn start(client: Client, seed: u64, pieces: u64) -> Self {
+    /// Starts a load on pieces `0..pieces`. Without `fills` it writes by copy only, which seals the bytes as they were
+    /// before anybody else could change them.
+    pub fn start(client: Client, seed: u64, pieces: u64, fills: bool) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
@@ -59,6 +61,7 @@ impl Load {
                 client,
                 seed: Seed::new(seed),
                 pieces,
+                in_place: fills,
                 tally: Tally::default(),
                 views: Vec::new(),
                 fills: Vec::new(),
@@ -92,8 +95,9 @@ impl Worker {
             0..=5 => self.get(n),
             6..=8 => self.put(n),
             9..=10 => self.put_wait(n),
-            11 => self.reserve(n),
-            12 => self.commit(),
+            11 if self.in_place => self.reserve(n),
+            12 if self.in_place => self.commit(),
+            11..=12 => self.get(n),
             13 => self.pin(n),
             14 => self.look_at_views(),
             _ => self.hold(n),

@@ -21,6 +21,9 @@ use crate::actor::Actor;
 use crate::programs;
 use crate::wait::{PATIENCE, until};
 
+/// Lines of a node's log that a failed test shows.
+const LINES_SHOWN: usize = 20;
+
 /// How a node is to be started.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -313,7 +316,11 @@ impl Drop for Node {
         }
         let log = self.log();
         if std::thread::panicking() {
-            eprintln!("the node said:\n{log}");
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!(
+                "the node said, at the end:\n{}",
+                lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
+            );
         } else {
             assert!(!log.contains("panicked at"), "the node panicked:\n{log}");
         }

@@ -8,7 +8,8 @@
 //! commit             fresh | …               drop          ok (views, holds, fills)
 //! match N            blocks                  segment       ID
 //! fork               PID error Forked        become UID    ok
-//! load SEED PIECES   ok                      halt          the load's tally, as JSON
+//! load SEED PIECES   ok (load_copies: writes by copy only)
+//! halt               the load's tally, as JSON
 //! knock SOCKET       attached | error WHY    raw SOCKET    ok (attached by hand)
 //! flood              entries that the ring of `raw` took
 //! find INSTANCE      attached ID             knock_raw SOCKET   what the node says to one who ignores whose it is
@@ -80,10 +81,10 @@ impl Player {
             "match" => self.matched(number()),
             "segment" => self.client().segment_id().map(|id| format!("{id:016x}")),
             "fork" => Ok(self.fork()),
-            "load" => {
+            "load" | "load_copies" => {
                 let (seed, pieces) = rest.split_once(' ').expect("load SEED PIECES");
-                let numbers = (seed.parse().expect("a seed"), pieces.parse().expect("pieces"));
-                self.load = Some(Load::start(self.client().clone(), numbers.0, numbers.1));
+                let (seed, pieces) = (seed.parse().expect("a seed"), pieces.parse().expect("a number"));
+                self.load = Some(Load::start(self.client().clone(), seed, pieces, verb == "load"));
                 Ok("ok".into())
             }
             "halt" => Ok(self.load.take().expect("a load runs").halt()),
