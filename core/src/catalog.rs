@@ -117,7 +117,8 @@ impl Catalog {
         // A parent that is itself below this block would make a ring: a confused client's claim, not taken up.
         if *parent != BlockKey::ROOT && *parent != id.key {
             let parent = self.find(parent).unwrap_or_else(|| self.add(*parent));
-            if self.is_under(parent, block) {
+            // Only a block that has children already can be above its own parent; without them the walk is spared.
+            if self.blocks[block as usize].first_child != NONE && self.is_under(parent, block) {
                 self.forget_if_idle(parent);
             } else {
                 self.link(block, parent);

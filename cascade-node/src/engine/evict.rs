@@ -109,13 +109,16 @@ impl Store {
 
     /// Evicts a block with everything below it, tails first; `false` if a claim stood in the way.
     pub(super) fn evict_subtree(&mut self, block: BlockId, why: Removal) -> bool {
+        let mut leaf = self.catalog.leaf_below(block);
         loop {
-            let leaf = self.catalog.leaf_below(block);
+            let parent = self.catalog.parent(leaf);
             if !self.evict(leaf, why) {
                 return false;
             }
-            if leaf == block {
-                return true;
+            match parent {
+                // On from where we are: walking down from the top again would make long chains quadratic.
+                Some(parent) if leaf != block => leaf = self.catalog.leaf_below(parent),
+                _ => return true,
             }
         }
     }
