@@ -70,19 +70,18 @@ impl Flow {
     pub fn demand(&mut self, now: NowNs, wanted: u64, occupancy: Occupancy) -> Action {
         let margin = |ratio: f64| (occupancy.slots as f64 * ratio) as u64;
         let low = wanted.max(margin(self.watermarks.low_free_ratio));
-        if occupancy.free_slots >= low {
-            return Action::Nothing;
-        }
         let can_grow = occupancy.unbacked_chunks > self.growing_chunks && now >= self.paused_until_ns;
-        if can_grow {
-            let missing = (low - occupancy.free_slots).div_ceil(occupancy.slots_per_chunk.max(1));
+        // One step ahead of need: memory takes time to come, and no put is to wait for it.
+        let ahead = low + self.watermarks.grow_chunks * occupancy.slots_per_chunk;
+        let coming = occupancy.free_slots + self.growing_chunks * occupancy.slots_per_chunk;
+        if can_grow && coming < ahead {
+            let missing = (ahead - coming).div_ceil(occupancy.slots_per_chunk.max(1));
             let chunks =
                 self.watermarks.grow_chunks.max(missing).min(occupancy.unbacked_chunks - self.growing_chunks);
             self.growing_chunks += chunks;
             return Action::Grow { chunks };
         }
         // What is being grown comes soon; only what is wanted beyond it is worth an eviction.
-        let coming = occupancy.free_slots + self.growing_chunks * occupancy.slots_per_chunk;
         if coming >= low {
             return Action::Nothing;
         }
@@ -132,12 +131,19 @@ mod tests {
     #[test]
     fn growth_comes_before_eviction() {
         let mut flow = flow();
-        assert_eq!(flow.demand(0, 4, occupancy(0, 5)), Action::Grow { chunks: 2 });
-        assert_eq!(flow.growing_chunks(), 2);
-        flow.grown();
-        flow.grown();
+        assert_eq!(flow.demand(0, 4, occupancy(0, 5)), Action::Grow { chunks: 3 });
+        assert_eq!(flow.growing_chunks(), 3);
+        (0..3).for_each(|_| flow.grown());
         assert_eq!(flow.demand(0, 4, occupancy(0, 0)), Action::Evict { slots: 14 });
         assert_eq!(flow.demand(0, 4, occupancy(4, 0)), Action::Nothing);
+    }
+
+    #[test]
+    fn memory_grows_one_step_ahead_of_need() {
+        let mut flow = flow();
+        assert_eq!(flow.demand(0, 1, occupancy(21, 9)), Action::Nothing);
+        assert_eq!(flow.demand(0, 1, occupancy(20, 9)), Action::Grow { chunks: 2 });
+        assert_eq!(flow.demand(0, 1, occupancy(20, 9)), Action::Nothing, "it is on its way");
     }
 
     #[test]

@@ -285,6 +285,8 @@ fn configuration(plan: &Plan, mode: &str) -> String {
             "bytes": plan.geometry.arena_bytes(arena),
             "numa": numa,
             "huge_pages": if plan.huge_pages { "advise" } else { "never" },
+            // Zeroing pages is the greater part of a first write; the tier's thread does it, not somebody's put.
+            "prefault": true,
         }));
     }
     json!({
