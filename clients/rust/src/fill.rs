@@ -107,7 +107,10 @@ impl Client {
             let epoch = attachment.epoch();
             let mut pending = self.ask_for_slots(attachment, len_bytes, deadline)?;
             let refusal = match pending.wait(deadline) {
-                // Other threads may be faster; then ask again.
+                // Other threads may be faster; then ask again, but not for ever.
+                Ok(Verdict::Granted) if deadline.has_passed() => {
+                    return self.take(attachment, len_bytes).ok_or(Error::Deadline);
+                }
                 Ok(Verdict::Granted) => continue,
                 // The node went with our request; its successor does not know it.
                 Err(Error::NodeLost) if attachment.epoch() != epoch && !deadline.has_passed() => continue,
