@@ -83,7 +83,8 @@ fn frames_that_only_a_node_sends_are_refused() {
 
 #[test]
 fn a_client_that_posts_nonsense_is_cut_off_and_counted() {
-    let node = Node::start("nonsense");
+    // A page each: those cut off are buried soon, but not at once.
+    let node = Setup::new("nonsense").set("segment.clients_max=64").start();
     let mut client = node.actor();
     let seed = &mut Seed::of_environment(4);
     for n in 0..24 {

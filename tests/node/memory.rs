@@ -186,6 +186,7 @@ fn a_control_group_at_its_limit_stops_growth_and_nobody_is_killed() {
     assert!(node.is_alive());
     let status = node.status();
     assert!(bytes(&status, "backed_bytes") < bytes(&status, "capacity_bytes"), "{status}");
+    assert!(bytes(&status["counters"], "refused_growths") > 0, "{status}");
     drop((client, node));
     assert_eq!(group.oom_kills(), killed_others, "nobody is killed for what the node takes");
 }
