@@ -4,7 +4,7 @@
 
 use crate::generate::{ChatTraffic, generate_chat};
 use crate::trace::Trace;
-use crate::{dry_run, replay, report, size};
+use crate::{dry_run, local, replay, report, size};
 use cascade_core::place::DEFAULT_INSTANCE;
 use cascade_core::policy;
 use clap::builder::PossibleValuesParser;
@@ -27,9 +27,32 @@ enum Command {
     /// Replay a trace of requests against a running node, every byte compared; or against the policies alone.
     Replay(ReplayArgs),
 
+    /// Measure a node of its own: copies beside plain copies, single calls, lookups among up to 10⁷ pieces.
+    Local(LocalArgs),
+
     /// Serve requests of a replay, dealt by a parent process.
     #[command(hide = true)]
     ReplayClient(replay::ClientArgs),
+
+    /// Copy for a parent process, when it says so.
+    #[command(hide = true)]
+    LocalClient(local::ClientArgs),
+}
+
+/// What is measured locally.
+#[derive(Debug, Args)]
+struct LocalArgs {
+    /// The node to start [default: cascade-node beside this program]. It looks for its plugins as ever.
+    #[arg(long, value_name = "PROGRAM")]
+    node: Option<PathBuf>,
+
+    /// Fewer rounds over less memory: to see that it works, not for figures.
+    #[arg(long)]
+    quick: bool,
+
+    /// Print one JSON object in place of the table.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Where the traffic comes from and how it is replayed.
@@ -157,6 +180,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         Command::Replay(args) if args.dry_run => dry_run(&args),
         Command::Replay(args) => replay(&args),
         Command::ReplayClient(args) => replay::run_client(&args),
+        Command::Local(args) => local(args),
+        Command::LocalClient(args) => local::run_client(&args),
     }
 }
 
@@ -194,6 +219,16 @@ fn replay(args: &ReplayArgs) -> Result<(), Box<dyn Error>> {
         0 => Ok(()),
         wrong => Err(format!("{wrong} bytes that came back are not those that were put").into()),
     }
+}
+
+fn local(args: LocalArgs) -> Result<(), Box<dyn Error>> {
+    let figures = local::run(args.node, args.quick)?;
+    if args.json {
+        println!("{}", serde_json::to_string(&figures)?);
+    } else {
+        print!("{}", report::local_table(&figures));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! Load generators, trace replay, reports.
 //!
-//! One command line for every measurement: `replay` runs a trace, against a node or against the policies alone. Nothing here is linked into the node.
+//! One command line for every measurement: `replay` runs a trace, against a node or against the policies alone;
+//! `local` measures single calls and copies. Nothing here is linked into the node.
 
 mod belady;
 mod cache;
 mod cli;
 mod dry_run;
 mod generate;
+mod latency;
+mod local;
 mod provenance;
 mod random;
 mod replay;

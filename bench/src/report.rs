@@ -2,6 +2,7 @@
 
 use crate::dry_run::{BELADY, DryRun};
 use crate::replay::Replayed;
+use serde_json::{Map, Value};
 use std::fmt::Write;
 
 /// A dry run as a table: a row a policy, a column a capacity, Belady's bound last.
@@ -66,5 +67,24 @@ pub(crate) fn replay_table(run: &Replayed) -> String {
     row("refused puts", run.puts_refused.to_string());
     row("corrupt pieces", run.corrupt_pieces.to_string());
     row("wrong bytes", run.wrong_bytes.to_string());
+    text
+}
+
+/// Local figures as a table: a row a figure, a ratio with its spread.
+pub(crate) fn local_table(figures: &Map<String, Value>) -> String {
+    let mut text = String::new();
+    for (name, value) in figures.iter().filter(|(name, _)| !name.ends_with("_spread")) {
+        let shown = match value.as_f64() {
+            Some(number) if value.is_f64() => format!("{number:.3}"),
+            Some(number) => number.to_string(),
+            None => value.to_string(),
+        };
+        let spread = figures.get(&format!("{name}_spread")).and_then(Value::as_array);
+        let spread =
+            spread.map(|ends| ends.iter().filter_map(Value::as_f64).map(|end| format!("{end:.3}")).collect());
+        let spread = spread.map_or(String::new(), |ends: Vec<_>| format!("  ({})", ends.join(" .. ")));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name:<32}{shown}{spread}");
+    }
     text
 }

@@ -13,6 +13,7 @@ mod tally;
 
 use crate::cli::Source;
 use crate::dry_run;
+use crate::latency::Latencies;
 use crate::provenance::Provenance;
 use crate::signals::Signals;
 use crate::trace::Trace;
@@ -26,7 +27,7 @@ use std::io::{IsTerminal, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
-use tally::{Latencies, Tally};
+use tally::Tally;
 
 /// How often the parent looks up.
 const TICK: Duration = Duration::from_millis(100);
