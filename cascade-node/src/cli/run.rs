@@ -3,20 +3,15 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{FromRawFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
-use std::time::{Duration, Instant};
 
 use cascade_tier::Library;
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Context, Exit, Failure, Run, output, signals, tiers};
 use crate::config::Loaded;
 use crate::engine::{Ended, Engine, EngineError, Stop};
-
-/// How long a command may take to end once the node was asked to stop.
-const CHILD_WAIT: Duration = Duration::from_secs(10);
 
 /// Run the node in the foreground, alone or around a command
 ///
@@ -48,24 +43,30 @@ impl Run for Args {
         let signals = signals::descriptor()?;
         let shm = load_tiers(&loaded)?;
         let mut engine = Engine::start(loaded.config, &shm).map_err(failure)?;
-        self.announce(&engine)?;
-        let child = start_child(&self.command, &engine)?;
-        let pid = child.as_ref().map(Child::id);
-        let ended = engine.run(Stop::new(signals, child)).map_err(failure)?;
-        let status = match ended {
-            Ended::Child(status) => Some(status),
-            Ended::Asked => pid.and_then(stop_child),
-        };
-        let summary = engine.close().map_err(failure)?;
+        let ended = self.serve(&mut engine, signals);
+        // However it ended: what the engine has in shared memory goes.
+        let closed = engine.close().map_err(failure);
+        let (ended, summary) = (ended?, closed?);
         tracing::info!("{summary}");
-        match status {
-            Some(status) => std::process::exit(code_of(status)),
-            None => Ok(Exit::Done),
+        match ended {
+            Ended::Asked => Ok(Exit::Done),
+            Ended::Child(status) => std::process::exit(code_of(status)),
+            Ended::Abandoned(pid) => Err(Failure::new(
+                Exit::Failed,
+                format!("the command (pid {pid}) did not end; it was left behind"),
+            )),
         }
     }
 }
 
 impl Args {
+    /// Tells that clients may attach, starts the command if there is one, and serves until something ends it.
+    fn serve(&self, engine: &mut Engine, signals: OwnedFd) -> Result<Ended, Failure> {
+        self.announce(engine)?;
+        let child = start_child(&self.command, engine)?;
+        engine.run(Stop::new(signals, child)).map_err(failure)
+    }
+
     fn announce(&self, engine: &Engine) -> Result<(), Failure> {
         let line = format!("ready {}\n", engine.socket().display());
         if self.command.is_empty() {
@@ -88,8 +89,9 @@ fn load_tiers(loaded: &Loaded) -> Result<Library, Failure> {
     let plugins = &loaded.config.plugins;
     let mut shm = None;
     for name in &plugins.required {
-        let library = tiers::load(name, &folders)
-            .map_err(|error| Failure::new(Exit::Failed, format!("the required tier {name} cannot be used: {error}")))?;
+        let library = tiers::load(name, &folders).map_err(|error| {
+            Failure::new(Exit::Failed, format!("the required tier {name} cannot be used: {error}"))
+        })?;
         if name == "shm" {
             shm = Some(library);
         }
@@ -99,7 +101,9 @@ fn load_tiers(loaded: &Loaded) -> Result<Library, Failure> {
             tracing::warn!(tier = name, error, "going on without an optional tier");
         }
     }
-    shm.ok_or_else(|| Failure::new(Exit::Usage, "plugins.required must name `shm`: the node lives in shared memory"))
+    shm.ok_or_else(|| {
+        Failure::new(Exit::Usage, "plugins.required must name `shm`: the node lives in shared memory")
+    })
 }
 
 fn start_child(command: &[OsString], engine: &Engine) -> Result<Option<Child>, Failure> {
@@ -111,22 +115,6 @@ fn start_child(command: &[OsString], engine: &Engine) -> Result<Option<Child>, F
         Failure::new(Exit::Usage, format!("cannot run {}: {error}", program.to_string_lossy()))
     })?;
     Ok(Some(child))
-}
-
-/// Asks a child that still runs to end, and waits for it up to a bound.
-fn stop_child(pid: u32) -> Option<ExitStatus> {
-    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
-    let _ = kill_process(pid, Signal::TERM);
-    let deadline = Instant::now() + CHILD_WAIT;
-    while Instant::now() < deadline {
-        match rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG) {
-            Ok(Some((_, status))) => return Some(ExitStatus::from_raw(status.as_raw())),
-            Ok(None) => std::thread::sleep(Duration::from_millis(20)),
-            Err(_) => return None,
-        }
-    }
-    tracing::warn!("the command does not end; leaving it behind");
-    None
 }
 
 /// The exit code that a shell would give.

@@ -17,14 +17,17 @@ mod memory;
 mod numa;
 mod plan;
 mod pump;
+mod recut;
 mod report;
+mod stop;
 mod store;
 mod verify;
 
 pub use adopt::Adopted;
 pub use counters::Counters;
 pub use plan::{Plan, directory_of};
-pub use pump::{Ended, Engine, Stop};
+pub use pump::Engine;
+pub use stop::{Ended, Stop};
 pub use store::Store;
 
 use cascade_core::segment::LayoutError;

@@ -5,7 +5,6 @@
 //! before its client is rung.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use cascade_core::bell::Bell;
@@ -24,6 +23,7 @@ use super::door::{Door, Knock};
 use super::grants::Grants;
 use super::memory::SegmentMemory;
 use super::plan::{Plan, directory_of};
+use super::stop::{Ended, Stop};
 use super::store::Store;
 use super::{EngineError, numa, random_word, report};
 use crate::config::{Config, PolicyName};
@@ -49,24 +49,6 @@ const SIGNALS: u64 = 4;
 const CONNECTION: u64 = 1 << 32;
 /// Tokens of pidfds: the page's number from here on.
 const PIDFD: u64 = 1 << 62;
-
-/// Why the engine ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// Somebody asked it to: SIGTERM or SIGINT.
-    Asked,
-    /// The command that it ran around has ended.
-    Child(ExitStatus),
-}
-
-/// What may end a running engine.
-#[derive(Debug)]
-pub struct Stop {
-    /// A signalfd that reports SIGTERM, SIGINT and SIGCHLD.
-    pub signals: OwnedFd,
-    /// The command that the node runs around.
-    pub child: Option<Child>,
-}
 
 /// A started node.
 #[derive(Debug)]
@@ -191,7 +173,7 @@ impl Engine {
     /// # Errors
     /// Only if the operating system fails the pump itself.
     pub fn run(&mut self, mut stop: Stop) -> Result<Ended, EngineError> {
-        self.watch(stop.signals.as_fd(), SIGNALS)?;
+        self.watch(stop.signals(), SIGNALS)?;
         let segment = self.memory.segment();
         let asleep = Bell::new(segment.node_asleep());
         let mut last_work = Instant::now();
@@ -218,6 +200,9 @@ impl Engine {
                 if let Some(ended) = self.react(token, &mut stop) {
                     return Ok(ended);
                 }
+            }
+            if let Some(ended) = stop.poll_deadline() {
+                return Ok(ended);
             }
         }
     }
@@ -433,7 +418,7 @@ impl Engine {
             TIER => {
                 self.collect_growth();
             }
-            SIGNALS => return self.signalled(stop),
+            SIGNALS => return stop.on_signal(),
             token if token >= PIDFD => {
                 let page = (token - PIDFD) as u16;
                 // The event may be that of a former client of the page: the pidfd itself decides.
@@ -445,23 +430,6 @@ impl Engine {
             token => self.listen(token - CONNECTION),
         }
         None
-    }
-
-    fn signalled(&mut self, stop: &mut Stop) -> Option<Ended> {
-        let mut info = [0u8; size_of::<libc::signalfd_siginfo>()];
-        let mut ended = None;
-        while rustix::io::read(&stop.signals, &mut info).is_ok_and(|count| count == info.len()) {
-            // The signal's number is the first field.
-            let signal = u32::from_ne_bytes([info[0], info[1], info[2], info[3]]) as i32;
-            if signal != libc::SIGCHLD {
-                ended = ended.or(Some(Ended::Asked));
-            } else if let Some(child) = &mut stop.child
-                && let Ok(Some(status)) = child.try_wait()
-            {
-                ended = Some(Ended::Child(status));
-            }
-        }
-        ended
     }
 
     fn let_in(&mut self) {
@@ -630,12 +598,5 @@ fn policy_name(name: PolicyName) -> &'static str {
         PolicyName::Arc => "arc",
         PolicyName::S3Fifo => "s3fifo",
         PolicyName::WTinyLfu => "wtinylfu",
-    }
-}
-
-impl Stop {
-    /// Stops on these signals, and with this command if there is one.
-    pub fn new(signals: OwnedFd, child: Option<Child>) -> Self {
-        Self { signals, child }
     }
 }
