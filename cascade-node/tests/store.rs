@@ -192,12 +192,12 @@ fn a_corrupt_piece_is_dropped_with_what_hangs_below_it() {
         put(&mut store, i, PIECE).unwrap();
     }
     let slot = find(&store, 2).unwrap();
-    store.suspect(slot);
+    store.suspect(slot, u64::MAX);
     assert!(find(&store, 2).is_some(), "a wrong suspicion changes nothing");
     let bytes = store.segment().bytes(slot, 1).unwrap();
     // SAFETY: the range was checked, and this test is the only reader and writer.
     unsafe { bytes.as_ptr().write(!bytes.as_ptr().read()) };
-    store.suspect(slot);
+    store.suspect(slot, u64::MAX);
     assert_eq!(store.counters().corrupt_pieces, 1);
     assert_eq!([1, 2, 4].map(|i| find(&store, i).is_some()), [true, false, false]);
 }
@@ -219,6 +219,66 @@ fn a_store_shrinks_by_whole_chunks_down_to_what_is_claimed() {
     assert_eq!(store.backed_bytes(), CHUNK);
     assert_eq!(find(&store, 1), Some(kept));
     assert_eq!(store.unbacked_chunks(), 2);
+}
+
+#[test]
+fn what_cannot_be_recut_is_not_evicted_in_vain() {
+    let mut store = store(segment(2), 2);
+    // One chain through both chunks, with a leaf beside it in each.
+    for i in [1, 2, 4, 8, 16, 32, 64, 3, 128, 5, 6, 7, 9, 10, 11, 12] {
+        put(&mut store, i, PIECE).unwrap();
+    }
+    let page = store.segment().page(1).unwrap();
+    let tail = find(&store, 128).unwrap();
+    let line = store.segment().line(tail.arena, tail.slot).unwrap();
+    assert!(hazard::protect(page.hold(0), tail, line.state_word(), Reader::Anyone));
+    assert_eq!(store.make_room(CHUNK, 1), 0);
+    assert_eq!(store.counters().evicted_blocks, 0, "no chunk could become whole");
+    hazard::release(page.hold(0));
+    assert_eq!(store.make_room(CHUNK, 1), 1);
+}
+
+#[test]
+fn a_long_held_chain_does_not_hide_what_can_go() {
+    let mut store = store(segment(4), 4);
+    let mut parent = BlockKey::ROOT;
+    let numbered = |i: u32| cascade_core::key::block_key(&BlockKey::ROOT, &[i]);
+    let mut last = None;
+    for i in 0..1020 {
+        let slot = store.grant(1, 4096).unwrap();
+        // The last four stand alone, younger than the chain.
+        let lineage = if i < 1016 { parent } else { BlockKey::ROOT };
+        let meta = PieceMeta { id: PieceId::sole(numbered(i)), len_bytes: 1, checksum: 0, depth: i };
+        assert_eq!(store.publish(1, slot, &meta, &lineage), Verdict::Fresh);
+        parent = numbered(i);
+        if i == 1015 {
+            last = Some(slot);
+        }
+    }
+    let (page, tail) = (store.segment().page(1).unwrap(), last.unwrap());
+    let line = store.segment().line(tail.arena, tail.slot).unwrap();
+    assert!(hazard::protect(page.hold(0), tail, line.state_word(), Reader::Anyone));
+    assert_eq!(store.make_room(4096, 8), 8, "four were free, four stand alone");
+    assert_eq!(store.make_room(4096, 9), 8);
+    hazard::release(page.hold(0));
+    assert_eq!(store.evict_all(), 0);
+}
+
+#[test]
+fn a_child_that_was_adopted_before_its_parent_came_is_held_with_it() {
+    let shared = segment(1);
+    let mut store = store(shared, 1);
+    put(&mut store, 2, PIECE).unwrap();
+    store = Store::new(shared, policy::by_name("lru", 8).unwrap());
+    store.admit(1);
+    assert_eq!(store.adopt().pieces, 1);
+    put(&mut store, 1, PIECE).unwrap();
+    let page = store.segment().page(1).unwrap();
+    let tail = find(&store, 2).unwrap();
+    let line = store.segment().line(tail.arena, tail.slot).unwrap();
+    assert!(hazard::protect(page.hold(0), tail, line.state_word(), Reader::Anyone));
+    assert_eq!(store.make_room(PIECE, 8), 6);
+    assert!(find(&store, 1).is_some());
 }
 
 #[derive(Clone, Debug)]

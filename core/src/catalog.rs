@@ -164,6 +164,23 @@ impl Catalog {
         self.blocks[block.0 as usize].first_child == NONE
     }
 
+    /// The resident children of a block.
+    pub fn children(&self, block: BlockId) -> impl Iterator<Item = BlockId> + '_ {
+        let first = self.blocks[block.0 as usize].first_child;
+        let next = |&child: &u32| Some(self.blocks[child as usize].next_sibling).filter(|&next| next != NONE);
+        core::iter::successors(Some(first).filter(|&first| first != NONE), next).map(BlockId)
+    }
+
+    /// Hangs a block that has no parent below the one that it names; for blocks whose parent was unknown when they were
+    /// inserted. `false` if it has one, or if that would make a ring.
+    pub fn link_orphan(&mut self, child: BlockId, parent: BlockId) -> bool {
+        if self.blocks[child.0 as usize].parent != NONE || self.is_under(parent.0, child.0) {
+            return false;
+        }
+        self.link(child.0, parent.0);
+        true
+    }
+
     /// A resident leaf at or below `block`.
     pub fn leaf_below(&self, block: BlockId) -> BlockId {
         let mut at = block.0;
@@ -323,6 +340,17 @@ mod tests {
         assert_eq!(catalog.ancestry(child, 9).collect::<Vec<_>>(), [child, parent]);
         assert_eq!(catalog.remove(&PieceId::sole(key(2))), Removed::Block(child));
         assert!(catalog.is_leaf(parent));
+    }
+
+    #[test]
+    fn an_orphan_is_linked_once_and_never_in_a_ring() {
+        let mut catalog = Catalog::new();
+        let (one, two) = (put(&mut catalog, 1, 0), put(&mut catalog, 2, 0));
+        assert!(catalog.link_orphan(two, one));
+        assert!(!catalog.link_orphan(two, one));
+        assert!(!catalog.link_orphan(one, two));
+        assert_eq!(catalog.children(one).collect::<Vec<_>>(), [two]);
+        assert_eq!(catalog.children(two).count(), 0);
     }
 
     #[test]

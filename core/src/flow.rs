@@ -7,6 +7,10 @@
 /// Time in nanoseconds of a monotonic clock, as an event carries it.
 pub type NowNs = u64;
 
+/// Slots that one eviction frees beyond those that are used up meanwhile: clients wait as long as it takes, so the way
+/// from the low to the high watermark is gone in steps.
+const STEP_SLOTS: u64 = 16;
+
 /// How full memory is, for pieces of one slot size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Occupancy {
@@ -58,12 +62,14 @@ pub struct Flow {
     watermarks: Watermarks,
     growing_chunks: u64,
     paused_until_ns: NowNs,
+    /// From the low watermark until the high one.
+    is_evicting: bool,
 }
 
 impl Flow {
     /// A machine with these margins.
     pub fn new(watermarks: Watermarks) -> Self {
-        Self { watermarks, growing_chunks: 0, paused_until_ns: 0 }
+        Self { watermarks, growing_chunks: 0, paused_until_ns: 0, is_evicting: false }
     }
 
     /// Somebody wants `wanted` slots of one size now: what to do so that they, and the margin, are free.
@@ -81,12 +87,19 @@ impl Flow {
             self.growing_chunks += chunks;
             return Action::Grow { chunks };
         }
+        let high = low.max(wanted + margin(self.watermarks.high_free_ratio));
         // What is being grown comes soon; only what is wanted beyond it is worth an eviction.
-        if coming >= low {
+        self.is_evicting = (self.is_evicting || coming < low) && occupancy.free_slots < high;
+        if !self.is_evicting {
             return Action::Nothing;
         }
-        let high = low.max(wanted + margin(self.watermarks.high_free_ratio));
-        Action::Evict { slots: high - occupancy.free_slots }
+        let step = wanted.saturating_sub(occupancy.free_slots) + wanted + STEP_SLOTS;
+        Action::Evict { slots: step.min(high - occupancy.free_slots) }
+    }
+
+    /// Growth began that nobody demanded: the first step of a node.
+    pub fn started(&mut self, chunks: u64) {
+        self.growing_chunks += chunks;
     }
 
     /// A chunk got its memory.
@@ -135,7 +148,8 @@ mod tests {
         assert_eq!(flow.growing_chunks(), 3);
         (0..3).for_each(|_| flow.grown());
         assert_eq!(flow.demand(0, 4, occupancy(0, 0)), Action::Evict { slots: 14 });
-        assert_eq!(flow.demand(0, 4, occupancy(4, 0)), Action::Nothing);
+        assert_eq!(flow.demand(0, 4, occupancy(14, 0)), Action::Nothing);
+        assert_eq!(flow.demand(0, 4, occupancy(4, 0)), Action::Nothing, "from the high watermark to the low one");
     }
 
     #[test]
@@ -144,6 +158,19 @@ mod tests {
         assert_eq!(flow.demand(0, 1, occupancy(21, 9)), Action::Nothing);
         assert_eq!(flow.demand(0, 1, occupancy(20, 9)), Action::Grow { chunks: 2 });
         assert_eq!(flow.demand(0, 1, occupancy(20, 9)), Action::Nothing, "it is on its way");
+    }
+
+    #[test]
+    fn a_wide_margin_is_made_in_steps_each_of_which_leaves_more_than_was_wanted() {
+        let mut flow = flow();
+        let large = |free_slots| Occupancy { slots: 10_000, ..occupancy(free_slots, 0) };
+        let mut free = 0;
+        for _ in 0..62 {
+            let Action::Evict { slots } = flow.demand(0, 4, large(free)) else { panic!("{free} are free") };
+            assert!((17..=24).contains(&slots), "{slots}");
+            free += slots - 4;
+        }
+        assert!((990..=1004).contains(&free), "{free}");
     }
 
     #[test]

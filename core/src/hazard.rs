@@ -88,6 +88,11 @@ impl Scan {
         self.named.binary_search(&target.pack()).is_ok()
     }
 
+    /// Every use of a slot that a client names.
+    pub fn iter(&self) -> impl Iterator<Item = SlotRef> + '_ {
+        self.named.iter().filter_map(|&word| SlotRef::unpack(word))
+    }
+
     /// Gives the buffer back for the next scan.
     pub fn into_buffer(self) -> Vec<u64> {
         self.named

@@ -50,6 +50,14 @@ impl<'m> Touches<'m> {
 
     /// Notes after position `seen`, oldest first, and the new position; lost and torn ones are left out.
     pub fn read(&self, seen: u64, mut each: impl FnMut(Touch)) -> u64 {
+        self.read_while(seen, |touch| {
+            each(touch);
+            true
+        })
+    }
+
+    /// [`Touches::read`] until `each` says that it has had enough; the rest is there next time, if it is not lost.
+    pub fn read_while(&self, seen: u64, mut each: impl FnMut(Touch) -> bool) -> u64 {
         // Relaxed: it counts notes that were begun; each note vouches for itself.
         let written = self.written.load(Ordering::Relaxed);
         let capacity = (self.notes.len() / NOTE_WORDS) as u64;
@@ -61,8 +69,9 @@ impl<'m> Touches<'m> {
             let word = note[0].load(Ordering::Relaxed);
             if tail >> 32 == check(word, position)
                 && let Some(slot) = SlotRef::unpack(word)
+                && !each(Touch { tail: slot, blocks: tail as u32 })
             {
-                each(Touch { tail: slot, blocks: tail as u32 });
+                return position.wrapping_add(1);
             }
             position = position.wrapping_add(1);
         }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use cascade_core::index::Location;
 use cascade_core::key::BlockKey;
 use cascade_core::piece::PieceMeta;
 use cascade_core::slot::{Event, SlotRef, Snapshot, State};
@@ -116,26 +117,24 @@ impl Store {
     fn mend_index(&mut self, ready: &[(SlotRef, PieceMeta)]) -> usize {
         let seed = self.segment.geometry().seed;
         let before = self.segment.index().entries().count();
-        self.segment.index().retain(|at| {
-            let line = self.segment.line(at.arena, at.slot)?;
-            let ready = line.snapshot().is_some_and(|snapshot| snapshot.state == State::Ready);
-            ready.then(|| line.meta().id.hash(seed))
-        });
+        // Only what was found above: a line that says Ready in a chunk that was scrapped is nobody's.
+        let hashes: HashMap<(u8, u32), u64> =
+            ready.iter().map(|(slot, meta)| ((slot.arena, slot.slot), meta.id.hash(seed))).collect();
+        self.segment.index().retain(|at| hashes.get(&(at.arena, at.slot)).copied());
         let stale = before - self.segment.index().entries().count();
         for (slot, meta) in ready {
-            let hash = meta.id.hash(seed);
-            let named = self
-                .segment
-                .index()
-                .candidates(hash)
-                .any(|at| at.arena == slot.arena && at.slot == slot.slot);
-            if !named {
-                // A full bucket leaves the piece out of sight; `take_up` then drops it.
-                let at = cascade_core::index::Location { arena: slot.arena, slot: slot.slot };
-                let _ = self.segment.index().insert(hash, at);
+            if !self.is_indexed(*slot, meta) {
+                // A full bucket leaves the piece out of sight; `take_up` drops it then.
+                let at = Location { arena: slot.arena, slot: slot.slot };
+                let _ = self.segment.index().insert(meta.id.hash(seed), at);
             }
         }
         stale
+    }
+
+    fn is_indexed(&self, slot: SlotRef, meta: &PieceMeta) -> bool {
+        let hash = meta.id.hash(self.segment.geometry().seed);
+        self.segment.index().candidates(hash).any(|at| at.arena == slot.arena && at.slot == slot.slot)
     }
 
     /// Enters the Ready slots into the books, parents before children.
@@ -146,32 +145,23 @@ impl Store {
         for (slot, meta) in ready {
             let lineage = self.segment.lineage(slot.arena, slot.slot);
             let fingerprint = lineage.map_or(0, |word| word.load(Ordering::Relaxed));
-            let parent = keys.get(&fingerprint).copied().unwrap_or(BlockKey::ROOT);
+            let parent = keys.get(&fingerprint).copied();
             let fits = self.segment.bytes(slot, meta.len_bytes).is_some();
-            if !fits || self.catalog.slot(&meta.id).is_some() {
+            if !fits || self.catalog.slot(&meta.id).is_some() || !self.is_indexed(slot, &meta) {
                 // A damaged line, or a second copy: no reader may find it, and its slot is free again.
                 found.damaged += 1;
                 self.leave(&meta.id, slot);
                 if self.line(slot.arena, slot.slot).step(Event::Drain).is_ok() {
-                    self.reclaim_unclaimed(slot);
+                    self.lingering.push(slot);
                 }
                 continue;
             }
             found.pieces += 1;
             self.counters.resident_bytes += meta.len_bytes;
-            self.record(&meta, &parent, slot);
-        }
-    }
-
-    /// Frees a Draining slot, or brings it back as Ready-but-unnamed when a client still reads it.
-    fn reclaim_unclaimed(&mut self, slot: SlotRef) {
-        let scan = self.scan();
-        let claimed = scan.names(slot);
-        self.scan_buffer = scan.into_buffer();
-        if claimed {
-            self.counters.damaged_slots += 1;
-        } else {
-            self.reclaim(slot);
+            if parent.is_none() && fingerprint != 0 {
+                self.orphans.entry(fingerprint).or_default().push(meta.id.key);
+            }
+            self.record(&meta, &parent.unwrap_or(BlockKey::ROOT), slot);
         }
     }
 

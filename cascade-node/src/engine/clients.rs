@@ -118,15 +118,45 @@ impl Client {
 
 /// Whether somebody holds the lock of a page.
 pub(super) fn is_locked(pages_fd: RawFd, page: u16) -> bool {
-    let mut lock = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: i64::from(page) * PAGE_BYTES as i64,
-        l_len: PAGE_BYTES as i64,
-        l_pid: 0,
-    };
+    let mut lock = range_of(page, libc::F_WRLCK);
     // SAFETY: F_OFD_GETLK reads and writes the one `flock` that is passed, and the descriptor is the tier's.
     let result = unsafe { libc::fcntl(pages_fd, libc::F_OFD_GETLK, &raw mut lock) };
     // In doubt the client lives: its memory must not be reused under it.
     result != 0 || lock.l_type != libc::F_UNLCK as libc::c_short
+}
+
+/// The node's own hold on a page while it buries the client: a client that is only late, between its attach and its
+/// lock, finds the page taken or its owner word gone, never half cleared.
+#[derive(Debug)]
+pub(super) struct PageLock {
+    pages_fd: RawFd,
+    page: u16,
+}
+
+impl PageLock {
+    /// Takes the lock, or `None` if the client has it: then it lives.
+    pub(super) fn take(pages_fd: RawFd, page: u16) -> Option<Self> {
+        let lock = range_of(page, libc::F_WRLCK);
+        // SAFETY: F_OFD_SETLK reads the one `flock` that is passed, and the descriptor is the tier's.
+        let result = unsafe { libc::fcntl(pages_fd, libc::F_OFD_SETLK, &raw const lock) };
+        (result == 0).then_some(Self { pages_fd, page })
+    }
+}
+
+impl Drop for PageLock {
+    fn drop(&mut self) {
+        let unlock = range_of(self.page, libc::F_UNLCK);
+        // SAFETY: as in `take`; the tier keeps the descriptor open longer than any burial takes.
+        unsafe { libc::fcntl(self.pages_fd, libc::F_OFD_SETLK, &raw const unlock) };
+    }
+}
+
+fn range_of(page: u16, kind: libc::c_int) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: i64::from(page) * PAGE_BYTES as i64,
+        l_len: PAGE_BYTES as i64,
+        l_pid: 0,
+    }
 }

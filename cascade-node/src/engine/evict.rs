@@ -1,61 +1,110 @@
 //! Making room: victims by policy, leaves only, never what a client claims.
+//!
+//! Invariants: a block is evicted only when no child of it is resident and no client claims a piece of it, both at the
+//! moment of the eviction; a call does work in proportion to what it evicts and to what is claimed, not to the cache.
 
 use std::collections::HashSet;
 
 use cascade_core::catalog::{Piece, Removed};
 use cascade_core::index::Location;
 use cascade_core::piece::PieceId;
-use cascade_core::policy::{BlockId, Removal};
+use cascade_core::policy::{BlockId, REFUSALS_MAX, Removal};
 use cascade_core::slot::{Event, SlotRef, State};
 
 use super::store::Store;
 
-/// Chunks that are tried when memory must be recut for another slot size.
+/// Chunks that one call may try to recut.
 const RECUT_TRIES_MAX: usize = 8;
 
 impl Store {
     /// Makes at least `slots` slots of this size free, if clients' claims allow. Returns how many are free then.
     ///
     /// A victim of the wanted size frees its slot; where the policy's next victim has another size, its whole chunk is
-    /// emptied and recut, so sizes get the share of the memory that their use earns. Where chunks cannot be emptied,
-    /// because slots in them are held or being filled, the size makes do with blocks of its own and what is below them.
+    /// emptied and recut, so sizes get the share of the memory that their use earns. Where no chunk can be emptied at a
+    /// fair price, the size makes do with blocks of its own and what is below them.
     pub fn make_room(&mut self, slot_bytes: u64, slots: u64) -> u64 {
         self.settle();
-        let mut claimed = HashSet::new();
+        if self.free_slots(slot_bytes) >= slots {
+            return self.free_slots(slot_bytes);
+        }
+        // Readers do not lose sight, even for a moment, of what is claimed anyway.
+        let mut passed = self.claimed_blocks();
         let mut recuts = 0;
-        loop {
-            let free = self.free_slots(slot_bytes);
-            if free >= slots {
-                return free;
+        while self.free_slots(slot_bytes) < slots {
+            let Some(victim) = self.next_leaf(&passed) else { break };
+            if self.has_slot_of(victim, slot_bytes) {
+                if !self.evict(victim, Removal::Evicted) {
+                    passed.insert(victim);
+                }
+                continue;
             }
-            let (catalog, segment) = (&self.catalog, &self.segment);
-            let fits = |block: BlockId| {
-                let slot_bytes_of =
-                    |slot: SlotRef| segment.extent(slot.arena, slot.slot).map(|(_, bytes)| bytes);
-                catalog.pieces(block).any(|piece| slot_bytes_of(piece.slot) == Some(slot_bytes))
-            };
-            let may_recut = recuts < RECUT_TRIES_MAX;
-            let candidate = self.policy.victim(&mut |block| {
-                !claimed.contains(&block) && if may_recut { catalog.is_leaf(block) } else { fits(block) }
-            });
-            let Some(victim) = candidate else {
-                if may_recut {
-                    recuts = RECUT_TRIES_MAX;
-                    continue;
-                }
-                return free;
-            };
-            if fits(victim) {
-                if !self.evict_subtree(victim, Removal::Evicted) {
-                    claimed.insert(victim);
-                }
-            } else {
-                recuts += 1;
-                if !self.empty_chunk_of(victim) {
-                    claimed.insert(victim);
+            recuts += 1;
+            if recuts > RECUT_TRIES_MAX || !self.empty_chunk_of(victim, recuts == RECUT_TRIES_MAX) {
+                passed.insert(victim);
+            }
+        }
+        if self.free_slots(slot_bytes) < slots {
+            self.evict_own(slot_bytes, slots);
+        }
+        self.free_slots(slot_bytes)
+    }
+
+    /// The policy's next leaf that is not in `passed`.
+    ///
+    /// The policy gives up after some refusals and moves what was refused to the young end; asking again goes on behind
+    /// it, until every block was offered once.
+    pub(super) fn next_leaf(&mut self, passed: &HashSet<BlockId>) -> Option<BlockId> {
+        let catalog = &self.catalog;
+        let rounds = 1 + self.policy.len() / (REFUSALS_MAX / 2);
+        (0..rounds)
+            .find_map(|_| self.policy.victim(&mut |block| catalog.is_leaf(block) && !passed.contains(&block)))
+    }
+
+    /// Evicts from below blocks that have a slot of this size but are no leaves, one leaf at a time.
+    fn evict_own(&mut self, slot_bytes: u64, slots: u64) {
+        let held = self.held_blocks();
+        let (catalog, segment) = (&self.catalog, &self.segment);
+        let bytes_of = |slot: SlotRef| segment.extent(slot.arena, slot.slot).map(|(_, bytes)| bytes);
+        let fits =
+            |block: &BlockId| catalog.pieces(*block).any(|piece| bytes_of(piece.slot) == Some(slot_bytes));
+        let own: Vec<BlockId> = catalog.iter().filter(|block| !held.contains(block)).filter(fits).collect();
+        for block in own {
+            while self.free_slots(slot_bytes) < slots && self.policy.contains(block) {
+                let leaf = self.catalog.leaf_below(block);
+                if !self.evict(leaf, Removal::Evicted) {
+                    break;
                 }
             }
         }
+    }
+
+    /// Blocks of which a client claims a piece at this moment.
+    fn claimed_blocks(&mut self) -> HashSet<BlockId> {
+        let scan = self.scan();
+        let meta_of = |slot: SlotRef| {
+            let (generation, meta) = self.segment.line(slot.arena, slot.slot)?.read()?;
+            (generation == slot.generation).then_some(meta)
+        };
+        let claimed = scan.iter().filter_map(|slot| self.catalog.block(&meta_of(slot)?.id.key)).collect();
+        self.scan_buffer = scan.into_buffer();
+        claimed
+    }
+
+    /// Blocks that a claim holds: the claimed ones and all above them.
+    pub(super) fn held_blocks(&mut self) -> HashSet<BlockId> {
+        let mut held = HashSet::new();
+        for claimed in self.claimed_blocks() {
+            for block in self.catalog.ancestry(claimed, usize::MAX) {
+                if !held.insert(block) {
+                    break;
+                }
+            }
+        }
+        held
+    }
+
+    fn has_slot_of(&self, block: BlockId, slot_bytes: u64) -> bool {
+        self.catalog.pieces(block).any(|piece| self.slot_bytes(piece.slot) == slot_bytes)
     }
 
     /// Evicts a leaf with all its pieces; `false`, and nothing happened, if a client claims one of them.
@@ -63,17 +112,12 @@ impl Store {
         debug_assert!(self.catalog.is_leaf(block), "only leaves are evicted");
         let key = self.catalog.key(block);
         let pieces: Vec<_> = self.catalog.pieces(block).collect();
-        // A first look, so that what is claimed anyway does not vanish from readers' sight for a moment.
-        if self.is_claimed(&pieces) {
-            self.counters.claimed_victims += 1;
-            return false;
-        }
         for piece in &pieces {
             if self.line(piece.slot.arena, piece.slot.slot).step(Event::Drain).is_err() {
                 self.counters.damaged_slots += 1;
             }
         }
-        // The look that counts: whoever claims from now on sees Draining.
+        // Whoever claims from now on sees Draining.
         if self.is_claimed(&pieces) {
             self.counters.claimed_victims += 1;
             for piece in &pieces {
@@ -130,7 +174,8 @@ impl Store {
     pub(super) fn evict_neighbour(&mut self, hash: u64) -> bool {
         let index = *self.segment.index();
         let is_leaf = |at: Location| {
-            let block = self.catalog.block(&self.line(at.arena, at.slot).meta().id.key);
+            let line = self.segment.line(at.arena, at.slot);
+            let block = line.and_then(|line| self.catalog.block(&line.meta().id.key));
             block.is_some_and(|block| self.catalog.is_leaf(block))
         };
         let (leaves, others): (Vec<_>, Vec<_>) = index.neighbours(hash).partition(|&at| is_leaf(at));
@@ -150,90 +195,44 @@ impl Store {
         self.catalog.block(&id.key).is_some_and(|block| self.evict_subtree(block, Removal::Evicted))
     }
 
-    /// Empties the chunks that hold the pieces of `block`; `false` if none became whole.
-    fn empty_chunk_of(&mut self, block: BlockId) -> bool {
-        let per_chunk = self.segment.geometry().slots_per_chunk() as u32;
-        let slots: Vec<SlotRef> = self.catalog.pieces(block).map(|piece| piece.slot).collect();
-        let mut emptied = false;
-        for slot in slots {
-            let chunk = slot.slot / per_chunk;
-            let taken = self.taken_slots(slot.arena, chunk);
-            // A slot that a client fills keeps the chunk as it is: evicting its neighbours would win nothing.
-            let evictable = |&taken: &u32| {
-                let state = self.line(slot.arena, taken).snapshot().map(|snapshot| snapshot.state);
-                matches!(state, Some(State::Ready | State::Free))
-            };
-            if !taken.iter().all(evictable) {
-                continue;
-            }
-            let all = taken.into_iter().all(|slot_in_chunk| {
-                let line = self.line(slot.arena, slot_in_chunk);
-                // Evicting one block may have evicted others of the chunk with it.
-                let gone = line.snapshot().is_some_and(|snapshot| snapshot.state == State::Free);
-                gone || self.evict_at(slot.arena, slot_in_chunk)
-            });
-            emptied |= all;
-        }
-        emptied
-    }
-
-    /// Empties a chunk, the coldest that can be, and takes its memory out of the books; the caller gives it back.
-    pub fn shrink(&mut self) -> Option<(u8, u32)> {
-        let mut claimed = HashSet::new();
-        for _ in 0..RECUT_TRIES_MAX {
-            for (id, arena) in &mut self.arenas {
-                if let Some(chunk) = arena.last_whole()
-                    && arena.unback(chunk)
-                {
-                    let chunk = (*id, chunk);
-                    self.fit_policy();
-                    return Some(chunk);
-                }
-            }
-            let catalog = &self.catalog;
-            let victim =
-                self.policy.victim(&mut |block| catalog.is_leaf(block) && !claimed.contains(&block))?;
-            if !self.empty_chunk_of(victim) {
-                claimed.insert(victim);
-            }
-        }
-        None
-    }
-
-    fn taken_slots(&self, arena: u8, chunk: u32) -> Vec<u32> {
-        self.arenas
-            .iter()
-            .find(|(id, _)| *id == arena)
-            .map_or(Vec::new(), |(_, book)| book.taken_slots(chunk))
-    }
-
     /// Evicts everything that no client claims. Returns the blocks that stay.
     pub fn evict_all(&mut self) -> usize {
-        let blocks: Vec<BlockId> = self.catalog.iter().collect();
-        for block in blocks {
-            // A handle may be gone, or name a block that was evicted with its parent.
-            if self.policy.contains(block) {
-                self.evict_subtree(block, Removal::Dropped);
+        let held = self.held_blocks();
+        let leaves: Vec<BlockId> = self.catalog.iter().filter(|&block| self.catalog.is_leaf(block)).collect();
+        for leaf in leaves {
+            let mut at = Some(leaf);
+            // Up from each leaf, as far as nothing else hangs below and nothing is held.
+            while let Some(block) = at.filter(|&block| self.catalog.is_leaf(block) && !held.contains(&block))
+            {
+                at = self.catalog.parent(block);
+                if !self.evict(block, Removal::Dropped) {
+                    break;
+                }
             }
         }
         self.catalog.len()
     }
 
-    /// A reader found bytes that do not match their checksum: look again, and drop the piece if that is true.
-    pub fn suspect(&mut self, slot: SlotRef) {
+    /// A reader found bytes that do not match their checksum: look again, and drop the piece if that is true. Reads only
+    /// while there is a budget, and says how many bytes it read; a suspicion that is passed over will be raised again.
+    pub fn suspect(&mut self, slot: SlotRef, budget_bytes: u64) -> u64 {
         self.counters.suspects += 1;
-        let Some(line) = self.segment.line(slot.arena, slot.slot) else { return };
-        let Some((generation, meta)) = line.read() else { return };
-        if generation != slot.generation || self.catalog.slot(&meta.id) != Some(slot) {
-            return;
+        let Some(line) = self.segment.line(slot.arena, slot.slot) else { return 0 };
+        let Some((generation, meta)) = line.read() else { return 0 };
+        let is_known = generation == slot.generation && self.catalog.slot(&meta.id) == Some(slot);
+        if !is_known || budget_bytes == 0 {
+            return 0;
         }
-        if self.verify(slot, &meta) {
-            return;
+        if !self.verify(slot, &meta) {
+            let id = meta.id;
+            tracing::warn!(key = %id.key, rank = id.rank, group = id.group, "dropping a corrupt piece");
+            self.counters.corrupt_pieces += 1;
+            // Out of sight at once, even if a claim keeps the slot.
+            self.leave(&id, slot);
+            if let Some(block) = self.catalog.block(&id.key) {
+                self.evict_subtree(block, Removal::Dropped);
+            }
         }
-        tracing::warn!(key = %meta.id.key, rank = meta.id.rank, group = meta.id.group, "dropping a corrupt piece");
-        self.counters.corrupt_pieces += 1;
-        if let Some(block) = self.catalog.block(&meta.id.key) {
-            self.evict_subtree(block, Removal::Dropped);
-        }
+        meta.len_bytes
     }
 }

@@ -10,6 +10,11 @@ use super::now_ns;
 use super::store::Store;
 use crate::config::Clients;
 
+/// Slots that one call makes free beyond those that are wanted at once.
+const EVICT_AHEAD_MAX: u64 = 32;
+/// How often requests that wait are tried again while nothing tells that there is more room, in nanoseconds.
+const RETRY_PAUSE_NS: u64 = 1_000_000;
+
 /// A client's request for slots that cannot be granted yet.
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
@@ -27,6 +32,7 @@ pub(super) struct Grants {
     flow: Flow,
     growing: Vec<(u8, u32)>,
     waiting: Vec<Waiting>,
+    retry_at_ns: u64,
     next_lane: usize,
 }
 
@@ -38,6 +44,7 @@ impl Grants {
             flow,
             growing: Vec::new(),
             waiting: Vec::new(),
+            retry_at_ns: 0,
             next_lane: 0,
         }
     }
@@ -63,6 +70,8 @@ impl Grants {
         let waiting = Waiting { page, ticket, slot_bytes, deadline_ns };
         let verdict = self.attempt(store, memory, &waiting);
         if verdict.is_none() {
+            // A client has so many completion entries, and waits for one answer in each.
+            self.waiting.retain(|other| other.page != page || other.ticket.index() != ticket.index());
             self.waiting.push(waiting);
         }
         verdict
@@ -75,6 +84,10 @@ impl Grants {
         memory: &mut SegmentMemory,
         mut answer: impl FnMut(&mut Store, u16, Ticket, Verdict),
     ) {
+        if now_ns() < self.retry_at_ns {
+            return;
+        }
+        self.retry_at_ns = now_ns() + RETRY_PAUSE_NS;
         let waiting = std::mem::take(&mut self.waiting);
         for request in waiting {
             match self.attempt(store, memory, &request) {
@@ -115,6 +128,7 @@ impl Grants {
     /// Chunks that got their memory, or did not.
     pub(super) fn collect_growth(&mut self, store: &mut Store, memory: &mut SegmentMemory) -> bool {
         let Ok(grown) = memory.grown() else { return false };
+        self.retry_at_ns = if grown.is_empty() { self.retry_at_ns } else { 0 };
         for growth in &grown {
             self.growing.retain(|&chunk| chunk != (growth.arena, growth.chunk));
             if growth.status.is_ok() {
@@ -149,6 +163,17 @@ impl Grants {
         for _ in accepted as u64..chunks {
             self.flow.grown();
         }
+        if accepted == 0 && chunks > 0 {
+            // The tier takes no more for now: whoever needs room now gets it by eviction.
+            self.flow.hold_growth(now_ns());
+        }
+    }
+
+    /// The first step of growth, before anybody asks.
+    pub(super) fn begin(&mut self, store: &Store, memory: &mut SegmentMemory, chunks: u64) {
+        let chunks = chunks.min(store.unbacked_chunks());
+        self.flow.started(chunks);
+        self.grow(store, memory, chunks);
     }
 
     fn attempt(
@@ -176,7 +201,7 @@ impl Grants {
         if lane.outstanding() > 0 {
             return Some(Verdict::Granted);
         }
-        let more_is_coming = self.flow.growing_chunks() > 0 || !store.lingering.is_empty();
+        let more_is_coming = self.is_growing() || store.lingers(request.slot_bytes);
         if !more_is_coming {
             return Some(Verdict::NoRoom);
         }
@@ -224,12 +249,15 @@ impl Grants {
             unbacked_chunks: store.unbacked_chunks(),
             slots_per_chunk: geometry.chunk_bytes / slot_bytes,
         };
-        match self.flow.demand(now_ns(), wanted, occupancy) {
-            Action::Nothing => {}
-            Action::Grow { chunks } => self.grow(store, memory, chunks),
-            Action::Evict { slots } => {
-                store.make_room(slot_bytes, occupancy.free_slots + slots);
-            }
+        let mut action = self.flow.demand(now_ns(), wanted, occupancy);
+        if let Action::Grow { chunks } = action {
+            self.grow(store, memory, chunks);
+            action = self.flow.demand(now_ns(), wanted, occupancy);
+        }
+        if let Action::Evict { slots } = action {
+            // The margin fills up over many calls, so that no single one makes everybody wait.
+            let slots = slots.min(wanted.saturating_sub(occupancy.free_slots) + EVICT_AHEAD_MAX);
+            store.make_room(slot_bytes, occupancy.free_slots + slots);
         }
     }
 

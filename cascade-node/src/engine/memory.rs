@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
-use cascade_core::page::PAGE_BYTES;
 use cascade_core::segment::{ARENAS_MAX, LayoutError, Segment};
 use cascade_core::view::Region;
 use cascade_tier::capability::feature;
@@ -75,8 +74,10 @@ impl SegmentMemory {
         let mut requests = Requests::default();
         let mut tier = tier;
         // All metadata has memory before anybody maps it: a full /dev/shm is an error now, never a SIGBUS later.
-        let range = MemoryRange::new(META, 0, pages_of(plan.geometry.meta_bytes()));
-        requests.wait_for(&mut tier, Action::Allocate { range })?;
+        for (region, bytes) in [(META, plan.geometry.meta_bytes()), (PAGES, plan.geometry.pages_bytes())] {
+            let range = MemoryRange::new(region, 0, pages_of(bytes));
+            requests.wait_for(&mut tier, Action::Allocate { range })?;
+        }
         Segment::create(&plan.geometry, region(&exports, META)?, random_word())?;
         Self::over(tier, exports, plan, false, requests)
     }
@@ -166,15 +167,6 @@ impl SegmentMemory {
             status: completion.status,
         };
         Ok(self.requests.early.drain(..).filter(|c| c.request_id & WAITED == 0).map(growth).collect())
-    }
-
-    /// Puts memory behind a client's page, before the client may touch it.
-    ///
-    /// # Errors
-    /// There is none.
-    pub(super) fn back_page(&mut self, page: u16) -> Result<(), EngineError> {
-        let range = MemoryRange::new(PAGES, u64::from(page) * PAGE_BYTES as u64, PAGE_BYTES as u64);
-        self.wait_for(Action::Allocate { range })
     }
 
     fn wait_for(&mut self, action: Action) -> Result<(), EngineError> {

@@ -1,7 +1,9 @@
 //! From configuration and machine to the sizes of a segment.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
+use cascade_core::page::PAGE_BYTES;
 use cascade_core::place;
 use cascade_core::segment::{ARENAS_MAX, GRANULE_BYTES, Geometry};
 use serde::Deserialize;
@@ -15,6 +17,11 @@ const CHUNK_AUTO_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=64 << 20;
 const CHUNKS_MIN: u64 = 16;
 /// Slots of the smallest size that the metadata is made for, unless the granule is at its limit.
 const SLOTS_AUTO: u64 = 1 << 20;
+
+/// The part of a segment's capacity that client pages may take.
+const PAGES_SHARE: u64 = 16;
+/// Clients that there is always a page for.
+const CLIENTS_MIN: u64 = 8;
 
 /// What a segment is to be.
 #[derive(Clone, Debug)]
@@ -57,8 +64,10 @@ impl Plan {
     pub fn new(config: &Config, directory: PathBuf, probe_json: &str) -> Result<Self, EngineError> {
         let probe: Probe = serde_json::from_str(probe_json)
             .map_err(|error| EngineError::Probe(format!("cannot read the shm tier's probe: {error}")))?;
-        let usable =
-            probe.available_bytes.saturating_sub(config.segment.reserve.0.min(probe.available_bytes / 4));
+        // What a former node left in our own place is ours to take up, or to replace.
+        let available_bytes = probe.available_bytes.saturating_add(taken_bytes(&directory));
+        let reserve_bytes = config.segment.reserve.0.min(available_bytes / 4);
+        let usable = available_bytes - reserve_bytes;
         let capacity = match config.segment.capacity_bytes() {
             Some(asked) if asked > usable => {
                 return Err(EngineError::NoRoom { asked_bytes: asked, usable_bytes: usable });
@@ -80,7 +89,7 @@ impl Plan {
             interleave: config.segment.numa == Numa::Interleave && probe.numa.len() > 1,
             domains,
             huge_pages: config.segment.huge_pages == HugePages::Advise,
-            reserve_bytes: config.segment.reserve.0.min(probe.available_bytes / 4),
+            reserve_bytes,
         })
     }
 
@@ -100,7 +109,9 @@ impl Plan {
         let granule_bytes = (capacity_bytes / SLOTS_AUTO)
             .next_power_of_two()
             .clamp(*GRANULE_BYTES.start(), *GRANULE_BYTES.end());
-        let clients_max = u64::from(config.segment.clients_max);
+        // On a small segment, pages for many clients would take what the cache is for.
+        let affordable = (capacity_bytes / PAGES_SHARE / PAGE_BYTES as u64).max(CLIENTS_MIN);
+        let clients_max = u64::from(config.segment.clients_max).min(affordable);
         let mut geometry = Geometry::plan(
             &vec![arena_bytes; arenas as usize],
             chunk_bytes,
@@ -111,6 +122,13 @@ impl Plan {
         geometry.pin_budget_bytes = (capacity_bytes as f64 * config.clients.pin_budget_share) as u64;
         Ok(geometry)
     }
+}
+
+/// Bytes that the files of a directory take now; 0 if there is none.
+fn taken_bytes(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    // The unit of `blocks` is 512 bytes, whatever the file system's is.
+    entries.filter_map(|entry| entry.metadata().ok()).map(|found| found.blocks() * 512).sum()
 }
 
 /// The directory of the segment of this user, job and instance. `CASCADE_SOCKET` moves the socket alone: memory belongs

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use cascade_core::bell::Bell;
 use cascade_core::flow::{Flow, Watermarks};
+use cascade_core::page::RING_ENTRIES;
 use cascade_core::policy;
 use cascade_core::request::{Request, Ticket, Verdict};
 use cascade_core::sync::Ordering;
@@ -18,7 +19,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::bell::Doorbell;
-use super::clients::{Clients, is_locked};
+use super::clients::{Clients, PageLock, is_locked};
 use super::door::{Door, Knock};
 use super::grants::Grants;
 use super::memory::SegmentMemory;
@@ -32,6 +33,16 @@ use crate::config::{Config, PolicyName};
 const TURN_REQUESTS: u64 = 64;
 /// How long the pump looks for more before it sleeps.
 const SPIN: Duration = Duration::from_micros(40);
+/// How long a busy pump may go without a look at the door, at deaths and at signals.
+const LOOK: Duration = Duration::from_millis(1);
+/// Blocks whose touches are taken up in one turn for one client.
+const TURN_TOUCHED_BLOCKS: usize = 8192;
+/// Bytes of suspected pieces that are read in one turn for one client; what is beyond is suspected again.
+const TURN_SUSPECT_BYTES: u64 = 16 << 20;
+/// Frames that are read from one connection before the others' turn.
+const TURN_FRAMES: usize = 16;
+/// Chunks that are given back at one look at the machine's memory.
+const RELIEF_CHUNKS: u64 = 8;
 /// How long a growth that was refused is not tried again.
 const GROWTH_PAUSE_NS: u64 = 1_000_000_000;
 /// How long a clean stop waits for clients to give their claims back.
@@ -66,6 +77,7 @@ pub struct Engine {
     /// The NUMA domain of each arena, where it has one.
     domains: Vec<Option<u32>>,
     reserve_bytes: u64,
+    suspect_bytes: u64,
     housekept: Instant,
     looked_at_memory: Instant,
     reported: Instant,
@@ -104,6 +116,7 @@ impl Engine {
             started: Instant::now(),
             domains: plan.domains,
             reserve_bytes: plan.reserve_bytes,
+            suspect_bytes: TURN_SUSPECT_BYTES,
             housekept: Instant::now(),
             looked_at_memory: Instant::now(),
             reported: Instant::now(),
@@ -117,7 +130,7 @@ impl Engine {
         // Clients of the former node see the new epoch and attach again.
         segment.epoch().store(engine.epoch, Ordering::Release);
         let first = engine.config.segment.grow_step.0 / geometry.chunk_bytes;
-        engine.grants.grow(&engine.store, &mut engine.memory, first.max(1));
+        engine.grants.begin(&engine.store, &mut engine.memory, first.max(1));
         engine.watch(engine.door.listener(), DOOR)?;
         engine.watch(engine.bell.as_fd(), BELL)?;
         if let Some(fd) = engine.memory.event_fd() {
@@ -159,7 +172,9 @@ impl Engine {
             "took up the segment that a former node left"
         );
         for page in dead {
-            self.bury(page);
+            if let Some(_lock) = PageLock::take(pages_fd, page) {
+                self.bury(page);
+            }
         }
         // A node that died in the middle of a burial had emptied the page, but not taken all slots back.
         let granted: Vec<u16> = self.store.granted.keys().copied().collect();
@@ -177,25 +192,27 @@ impl Engine {
         let segment = self.memory.segment();
         let asleep = Bell::new(segment.node_asleep());
         let mut last_work = Instant::now();
+        let mut last_look = Instant::now();
         loop {
-            if self.turn() {
+            let mut is_busy = self.turn();
+            if is_busy {
                 last_work = Instant::now();
-                continue;
-            }
-            self.housekeep();
-            if last_work.elapsed() < SPIN {
+            } else if last_work.elapsed() < SPIN {
+                is_busy = true;
                 std::thread::yield_now();
+            }
+            // However busy the rings are, the door, deaths and signals are looked at now and then.
+            if is_busy && last_look.elapsed() < LOOK {
                 continue;
             }
-            asleep.arm();
-            // Look again: a client that posted before it saw the flag does not ring.
-            if self.turn() {
-                asleep.disarm();
-                last_work = Instant::now();
-                continue;
+            if !is_busy {
+                asleep.arm();
+                // Look again: a client that posted before it saw the flag does not ring.
+                is_busy = self.turn();
             }
-            let events = self.sleep()?;
+            let events = self.wait(if is_busy { Duration::ZERO } else { self.patience() })?;
             asleep.disarm();
+            last_look = Instant::now();
             for token in events {
                 if let Some(ended) = self.react(token, &mut stop) {
                     return Ok(ended);
@@ -204,6 +221,7 @@ impl Engine {
             if let Some(ended) = stop.poll_deadline() {
                 return Ok(ended);
             }
+            self.housekeep();
         }
     }
 
@@ -257,7 +275,15 @@ impl Engine {
         let Some(shared) = self.store.segment().page(page) else { return false };
         let seen = client.touches_seen;
         let store = &mut self.store;
-        client.touches_seen = shared.touches().read(seen, |touch| store.touch(touch));
+        let (mut touched, mut last) = (0, None);
+        client.touches_seen = shared.touches().read_while(seen, |touch| {
+            // A client that matches the same chain again and again says so once.
+            if last.replace(touch) != Some(touch) {
+                touched += store.touch(touch);
+            }
+            touched < TURN_TOUCHED_BLOCKS
+        });
+        self.suspect_bytes = TURN_SUSPECT_BYTES;
         let mut worked = client.touches_seen != seen;
         let ring = shared.ring();
         for _ in 0..TURN_REQUESTS {
@@ -308,7 +334,10 @@ impl Engine {
                 }
             }
             Request::Abort { slot } => self.store.take_back(page, slot),
-            Request::Suspect { slot } => self.store.suspect(slot),
+            Request::Suspect { slot } => {
+                let read_bytes = self.store.suspect(slot, self.suspect_bytes);
+                self.suspect_bytes = self.suspect_bytes.saturating_sub(read_bytes);
+            }
             Request::Cancel { ticket } => {
                 if self.grants.cancel(page, ticket) {
                     answer(&self.store, &self.clients, page, ticket, Verdict::Expired);
@@ -343,7 +372,12 @@ impl Engine {
 
     /// Takes back all that a dead client held. Its complete commits are published first.
     fn bury(&mut self, page: u16) {
-        while self.serve(page) {}
+        // What it had posted is served; a ring holds no more than that, whoever still writes to it.
+        for _ in 0..RING_ENTRIES as u64 / TURN_REQUESTS {
+            if !self.serve(page) {
+                break;
+            }
+        }
         if let Some(client) = self.clients.remove(page)
             && let Some(connection) = client.connection
         {
@@ -361,9 +395,12 @@ impl Engine {
         self.housekept = Instant::now();
         self.store.settle();
         if self.clients.any_unwatched() {
-            for page in self.clients.gone(self.memory.pages_fd()) {
-                tracing::debug!(page, "a client has left");
-                self.bury(page);
+            let pages_fd = self.memory.pages_fd();
+            for page in self.clients.gone(pages_fd) {
+                if let Some(_lock) = PageLock::take(pages_fd, page) {
+                    tracing::debug!(page, "a client has left");
+                    self.bury(page);
+                }
             }
         }
         if self.looked_at_memory.elapsed() >= MEMORY_LOOK {
@@ -384,7 +421,7 @@ impl Engine {
             return;
         }
         let chunk_bytes = self.store.segment().geometry().chunk_bytes;
-        let chunks = (spare_bytes - available_bytes).div_ceil(chunk_bytes);
+        let chunks = (spare_bytes - available_bytes).div_ceil(chunk_bytes).min(RELIEF_CHUNKS);
         let released =
             (0..chunks).take_while(|_| self.grants.shrink(&mut self.store, &mut self.memory)).count();
         if released > 0 {
@@ -393,14 +430,18 @@ impl Engine {
         }
     }
 
-    fn sleep(&self) -> Result<Vec<u64>, EngineError> {
-        let timeout = if self.clients.any_without_bell() || self.grants.waiting() > 0 {
+    /// How long the pump may sleep when nobody rings.
+    fn patience(&self) -> Duration {
+        if self.clients.any_without_bell() || self.grants.waiting() > 0 {
             Duration::from_millis(5)
         } else if self.clients.any_unwatched() || !self.store.lingering.is_empty() {
             HOUSEKEEPING
         } else {
             Duration::from_millis(1000)
-        };
+        }
+    }
+
+    fn wait(&self, timeout: Duration) -> Result<Vec<u64>, EngineError> {
         let timeout =
             Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
         let mut events = [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }; 64];
@@ -424,6 +465,8 @@ impl Engine {
                 // The event may be that of a former client of the page: the pidfd itself decides.
                 if self.clients.get(page).is_some_and(|client| client.is_exited()) {
                     tracing::debug!(page, "a client died");
+                    // A forked child may have the lock: the process is dead all the same.
+                    let _lock = PageLock::take(self.memory.pages_fd(), page);
                     self.bury(page);
                 }
             }
@@ -447,7 +490,7 @@ impl Engine {
     }
 
     fn listen(&mut self, connection: u64) {
-        loop {
+        for _ in 0..TURN_FRAMES {
             match self.door.read(connection) {
                 Ok(Knock::Frame(frame)) => self.reply(connection, frame),
                 Ok(Knock::Nothing) => return,
@@ -458,6 +501,13 @@ impl Engine {
                 }
             }
         }
+        // Who asks waits for the answer; nobody has so many questions at once.
+        self.door.send(
+            connection,
+            &Frame::Refused("too many frames without waiting for answers".into()),
+            &[],
+        );
+        self.hang_up(connection);
     }
 
     /// The connection is over. Whether its client is, the lock on its page tells.
@@ -471,7 +521,7 @@ impl Engine {
             if let Some(client) = self.clients.get_mut(page) {
                 client.connection = None;
             }
-            if !is_locked(self.memory.pages_fd(), page) {
+            if let Some(_lock) = PageLock::take(self.memory.pages_fd(), page) {
                 self.bury(page);
             }
         }
@@ -495,7 +545,11 @@ impl Engine {
     }
 
     fn attach(&mut self, connection: u64, segment_id: u64, page: u16, owner: u64) {
-        let result = self.admit(connection, segment_id, page, owner);
+        let has_one = self.clients.iter().any(|(_, client)| client.connection == Some(connection));
+        let result = match has_one {
+            true => Err("this connection has attached already".to_owned()),
+            false => self.admit(connection, segment_id, page, owner),
+        };
         let attached = result.and_then(|page| self.welcome(connection, page).map(|()| page));
         if let Err(reason) = attached {
             tracing::warn!(%reason, "a client could not attach");
@@ -517,7 +571,6 @@ impl Engine {
             let page = (0..clients_max).find(|&page| self.clients.get(page).is_none()).ok_or_else(|| {
                 format!("all {clients_max} client pages are taken: raise segment.clients_max")
             })?;
-            self.memory.back_page(page).map_err(|error| error.to_string())?;
             let shared = segment.page(page).ok_or("the page is outside of the segment")?;
             shared.clear();
             let owner = random_word();

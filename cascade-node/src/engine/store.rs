@@ -37,8 +37,10 @@ pub struct Store {
     pub(super) granted: HashMap<u16, HashSet<SlotRef>>,
     /// The arena whose memory is near a client, where that is known.
     near: HashMap<u16, u8>,
-    /// Revoked slots that somebody still reads.
+    /// Revoked or Draining slots that somebody still reads.
     pub(super) lingering: Vec<SlotRef>,
+    /// Blocks that were adopted without their parents, by the parent's fingerprint.
+    pub(super) orphans: HashMap<u64, Vec<BlockKey>>,
     pub(super) scan_buffer: Vec<u64>,
     requests: u64,
     chain: Vec<BlockId>,
@@ -65,6 +67,7 @@ impl Store {
             granted: HashMap::new(),
             near: HashMap::new(),
             lingering: Vec::new(),
+            orphans: HashMap::new(),
             scan_buffer: Vec::new(),
             requests: 0,
             chain: Vec::new(),
@@ -224,6 +227,11 @@ impl Store {
     /// Takes a published piece up in the books.
     pub(super) fn record(&mut self, meta: &PieceMeta, parent: &BlockKey, slot: SlotRef) {
         if let Inserted::Block(block) = self.catalog.insert(&meta.id, parent, slot) {
+            for child in self.orphans.remove(&meta.id.key.fingerprint()).into_iter().flatten() {
+                if let Some(child) = self.catalog.block(&child) {
+                    self.catalog.link_orphan(child, block);
+                }
+            }
             let parent = self.catalog.parent(block);
             self.policy.insert(Arrival { block, fingerprint: meta.id.key.fingerprint(), parent });
             // Sizes differ and memory grows, so the capacity in blocks is looked at now and then.
@@ -257,13 +265,13 @@ impl Store {
         self.scan_buffer = scan.into_buffer();
     }
 
-    /// Notes that clients matched a chain: its blocks are younger now, the tail before the root.
-    pub fn touch(&mut self, touch: Touch) {
-        let Some(line) = self.segment.line(touch.tail.arena, touch.tail.slot) else { return };
-        let Some((generation, meta)) = line.read() else { return };
-        let Some(block) = self.catalog.block(&meta.id.key) else { return };
+    /// Notes that clients matched a chain: its blocks are younger now, the tail before the root. Returns how many.
+    pub fn touch(&mut self, touch: Touch) -> usize {
+        let Some(line) = self.segment.line(touch.tail.arena, touch.tail.slot) else { return 0 };
+        let Some((generation, meta)) = line.read() else { return 0 };
+        let Some(block) = self.catalog.block(&meta.id.key) else { return 0 };
         if generation != touch.tail.generation {
-            return;
+            return 0;
         }
         self.chain.clear();
         self.chain.extend(self.catalog.ancestry(block, touch.blocks as usize));
@@ -273,6 +281,17 @@ impl Store {
         self.counters.touched_blocks += self.chain.len() as u64;
         let blocks = self.chain.len() as u32;
         self.policy.touch(&Request { number: self.requests, matched: &self.chain, missing: &[], blocks });
+        self.chain.len()
+    }
+
+    /// Bytes of the slot that a piece lies in.
+    pub(super) fn slot_bytes(&self, slot: SlotRef) -> u64 {
+        self.segment.extent(slot.arena, slot.slot).map_or(0, |(_, slot_bytes)| slot_bytes)
+    }
+
+    /// Whether a slot of this size is only waiting for its readers to leave.
+    pub(super) fn lingers(&self, slot_bytes: u64) -> bool {
+        self.lingering.iter().any(|&slot| self.slot_bytes(slot) == slot_bytes)
     }
 
     /// What clients claim at this moment.
