@@ -15,12 +15,13 @@ mod evict;
 mod grants;
 mod memory;
 mod numa;
+mod peer;
 mod plan;
 mod pump;
-mod recut;
 mod report;
 mod stop;
 mod store;
+mod threshold;
 mod verify;
 
 pub use adopt::Adopted;
@@ -56,6 +57,9 @@ pub enum EngineError {
     /// The shm tier's probe makes no sense.
     #[error("{0}")]
     Probe(String),
+    /// The socket cannot be ours; why, and what to do.
+    #[error("{0}")]
+    Socket(String),
     /// The operating system says no.
     #[error("{what}: {error}")]
     Io {
