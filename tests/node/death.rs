@@ -6,19 +6,10 @@ use serde_json::Value;
 use support::{Actor, Node, Setup, content, until};
 
 const CAPACITY_BYTES: u64 = 8 << 20;
+const FLOOD_BYTES: u64 = 2 * CAPACITY_BYTES;
 
 fn small(name: &str) -> Node {
     Setup::new(name).set(&format!("segment.capacity={CAPACITY_BYTES}")).set("segment.clients_max=4").start()
-}
-
-/// Puts twice what fits, in pieces as long as `like`, so that whatever of that length nobody claims is evicted. Every put
-/// must find room. The pieces are numbered from `start` on.
-fn flood(writer: &mut Actor, like: u64, start: u64) {
-    let len_bytes = content::len_bytes(like);
-    let count = 2 * CAPACITY_BYTES as usize / len_bytes;
-    for n in (start..).filter(|&n| content::len_bytes(n) == len_bytes).take(count) {
-        assert_eq!(writer.ask(&format!("put_wait {n}")), "fresh", "piece {n}");
-    }
 }
 
 fn await_death(node: &Node) {
@@ -40,16 +31,16 @@ fn pins_and_holds_of_a_killed_client_are_back() {
     owner.expect("pin 3", "hit");
     owner.expect(&format!("hold {}", 2 * content::CHAIN - 1), "hit");
     let tail = 2 * content::CHAIN - 1;
-    flood(&mut reader, 3, 10_000);
-    flood(&mut reader, tail, 20_000);
+    reader.flood(3, 10_000, FLOOD_BYTES);
+    reader.flood(tail, 20_000, FLOOD_BYTES);
     owner.expect("views", "right");
     reader.expect("get 3", "hit");
     reader.expect(&format!("match {tail}"), &content::CHAIN.to_string());
     owner.kill();
     await_death(&node);
-    flood(&mut reader, 3, 30_000);
+    reader.flood(3, 30_000, FLOOD_BYTES);
     reader.expect("get 3", "miss Absent");
-    flood(&mut reader, tail, 40_000);
+    reader.flood(tail, 40_000, FLOOD_BYTES);
     reader.expect(&format!("get {tail}"), "miss Absent");
 }
 
@@ -78,22 +69,42 @@ fn a_half_filled_slot_of_a_killed_client_is_back_and_never_seen() {
     assert_eq!(node.status()["clients"].as_array().unwrap().len(), 1);
 }
 
-#[test]
-fn the_whole_commits_of_a_killed_client_are_published() {
-    let node = small("commits");
-    let (mut owner, mut reader) = (node.actor(), node.actor());
+/// A client posts commits that its frozen node does not see, and is killed.
+fn posted_and_killed(node: &Node) -> Vec<u64> {
+    let mut owner = node.actor();
     owner.expect("put_wait 1", "fresh");
-    let twins: Vec<u64> = (2..).filter(|&n| content::len_bytes(n) == content::len_bytes(1)).take(3).collect();
+    let twins: Vec<u64> = content::twins(1, 2).take(3).collect();
     node.freeze();
     for n in &twins {
         owner.expect(&format!("put {n}"), "posted");
     }
     owner.kill();
+    twins
+}
+
+#[test]
+fn the_whole_commits_of_a_killed_client_are_published() {
+    let node = small("commits");
+    let twins = posted_and_killed(&node);
     node.thaw();
     await_death(&node);
+    let mut reader = node.actor();
     for n in &twins {
         reader.expect(&format!("get {n}"), "hit");
     }
+}
+
+#[test]
+fn the_whole_commits_of_a_client_that_died_with_its_node_are_published() {
+    let mut node = small("both-died");
+    let twins = posted_and_killed(&node);
+    node.kill();
+    node.restart();
+    let mut reader = node.actor();
+    for n in &twins {
+        reader.expect(&format!("get {n}"), "hit");
+    }
+    assert_eq!(node.status()["clients"].as_array().unwrap().len(), 1);
 }
 
 #[test]
@@ -127,7 +138,7 @@ fn a_client_that_forgets_its_pins_stops_nobody_else() {
         }
     }
     assert_eq!(said, "miss PinBudget");
-    flood(&mut writer, 0, 10_000);
+    writer.flood(0, 10_000, FLOOD_BYTES);
     assert!(node.counter("evicted_blocks") > 0);
     hoarder.expect("views", "right");
 }
@@ -145,8 +156,8 @@ fn a_forked_child_gets_the_error_and_its_parent_keeps_its_data() {
     assert_eq!(parent.fork(), "error Forked");
     parent.expect("commit", "fresh");
     let mut writer = node.actor();
-    flood(&mut writer, 0, 10_000);
-    flood(&mut writer, 1, 20_000);
+    writer.flood(0, 10_000, FLOOD_BYTES);
+    writer.flood(1, 20_000, FLOOD_BYTES);
     parent.expect("views", "right");
     parent.expect("get 0", "hit");
     parent.expect("get 1", "hit");
@@ -163,7 +174,7 @@ fn a_killed_client_whose_forked_child_lives_is_dead() {
     // The child has the socket open, and every descriptor; it does not count.
     parent.kill();
     await_death(&node);
-    flood(&mut reader, 0, 10_000);
+    reader.flood(0, 10_000, FLOOD_BYTES);
     reader.expect("get 0", "miss Absent");
     reader.expect("get 2", "miss Absent");
     assert_eq!(node.status()["clients"].as_array().unwrap().len(), 1);
@@ -176,7 +187,7 @@ fn a_frozen_client_keeps_what_it_claims() {
     sleeper.expect("put_wait 0", "fresh");
     sleeper.expect("pin 0", "hit");
     sleeper.signal(Signal::STOP);
-    flood(&mut writer, 0, 10_000);
+    writer.flood(0, 10_000, FLOOD_BYTES);
     sleeper.signal(Signal::CONT);
     sleeper.expect("views", "right");
     sleeper.expect("put_wait 5", "fresh");

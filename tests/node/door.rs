@@ -153,7 +153,7 @@ fn requests_that_lie_are_refused_and_harm_nobody() {
 
 #[test]
 fn a_page_full_of_nonsense_is_fenced_and_buried() {
-    let mut node = Setup::new("garbage").set("segment.capacity=8MiB").start();
+    let mut node = Node::start("garbage");
     let mut client = node.actor();
     let seed = &mut Seed::of_environment(6);
     for round in 0..8 {

@@ -35,7 +35,7 @@ fn a_client_reads_its_own_write_before_the_node_has_seen_it() {
         client.put_wait(&content::piece(0), content::lineage(0), &content::bytes(0), soon()).unwrap(),
         Committed::Fresh
     );
-    let twin = (1..).find(|&n| content::len_bytes(n) == content::len_bytes(0)).unwrap();
+    let twin = content::twins(0, 1).next().unwrap();
     node.freeze();
     let put =
         client.put(&content::piece(twin), content::lineage(twin), &content::bytes(twin), soon()).unwrap();

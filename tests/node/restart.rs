@@ -101,9 +101,8 @@ fn views_fills_and_holds_of_living_clients_outlive_their_node() {
     node.restart();
     // Before the client says a word to the new node, others press on what it claims.
     let mut other = node.actor();
-    for n in 1000..1700 {
-        assert_eq!(other.ask(&format!("put_wait {n}")), "fresh");
-    }
+    other.flood(2, 1000, 16 << 20);
+    other.flood(tail, 2000, 16 << 20);
     client.expect("views", "right");
     client.expect(&format!("match {tail}"), &content::CHAIN.to_string());
     client.expect("commit", "fresh");
@@ -182,7 +181,7 @@ fn a_frozen_node_stops_no_reader_and_a_thawed_one_serves_on() {
     client.expect("hold 7", "hit");
     client.expect("pin 0", "hit");
     // Of this size the client has slots at hand: the commit is posted, its verdict does not come.
-    let twin = (100..).find(|&n| content::len_bytes(n) == content::len_bytes(7)).unwrap();
+    let twin = content::twins(7, 100).next().unwrap();
     client.expect(&format!("put_wait {twin}"), "error Deadline");
     // Nobody gets in either, and nobody waits longer than he said he would.
     let mut late = Actor::start();

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::content;
 use crate::programs;
 use crate::wait::PATIENCE;
 
@@ -95,6 +96,18 @@ impl Actor {
     /// If it answers otherwise.
     pub fn expect(&mut self, line: &str, answer: &str) {
         assert_eq!(self.ask(line), answer, "{line}");
+    }
+
+    /// Makes it put `total_bytes` in pieces as long as `like`, numbered from `start` on, so that whatever of that length
+    /// nobody claims is evicted.
+    ///
+    /// # Panics
+    /// If one of them finds no room.
+    pub fn flood(&mut self, like: u64, start: u64, total_bytes: u64) {
+        let count = total_bytes as usize / content::len_bytes(like);
+        for n in content::twins(like, start).take(count) {
+            self.expect(&format!("put_wait {n}"), "fresh");
+        }
     }
 
     /// Makes it fork; the child says what its handle answers, and stays.

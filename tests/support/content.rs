@@ -41,6 +41,11 @@ pub fn len_bytes(number: u64) -> usize {
     4096 << (Seed::new(number).next_u64() % 5)
 }
 
+/// Pieces as long as `like`, numbered from `start` on: what competes with it for slots.
+pub fn twins(like: u64, start: u64) -> impl Iterator<Item = u64> {
+    (start..).filter(move |&number| len_bytes(number) == len_bytes(like))
+}
+
 /// The bytes of a piece.
 pub fn bytes(number: u64) -> Vec<u8> {
     let mut bytes = vec![0; len_bytes(number)];
