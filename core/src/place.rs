@@ -17,6 +17,9 @@ pub const DEFAULT_INSTANCE: &str = "default";
 /// The environment variables that name a job, first match wins: Slurm, PBS, Flux.
 pub const JOB_VARIABLES: [&str; 3] = ["SLURM_JOB_ID", "PBS_JOBID", "FLUX_JOB_ID"];
 
+/// The most folders that one instance may need: its own, and those beside it.
+pub const DIRECTORIES_MAX: usize = 9;
+
 const JOB_MAX_BYTES: usize = 24;
 
 /// The folder that holds all segments of one user: `/dev/shm/cascade-<uid>`.
@@ -37,6 +40,26 @@ pub fn user_directory(uid: u32) -> String {
 pub fn segment_directory(uid: u32, job: Option<&str>, instance: &str) -> String {
     let job = component(job.unwrap_or("nojob"), JOB_MAX_BYTES);
     format!("{}/{job}.{}", user_directory(uid), component(instance, INSTANCE_MAX_BYTES))
+}
+
+/// Every directory in which the node of an instance may live, in the order in which it takes them: [`segment_directory`],
+/// then those beside it, `….2` to `….9`, for when killed owners that cannot exit keep the ones before.
+///
+/// A node takes the first that it can lock, so a client has to look at all of them.
+///
+/// ```
+/// use cascade_core::place::segment_directories;
+/// let all: Vec<_> = segment_directories(1000, None, "default").collect();
+/// assert_eq!(all[..2], ["/dev/shm/cascade-1000/nojob.default", "/dev/shm/cascade-1000/nojob.default.2"]);
+/// assert_eq!(all.len(), 9);
+/// ```
+pub fn segment_directories(uid: u32, job: Option<&str>, instance: &str) -> impl Iterator<Item = String> {
+    let first = segment_directory(uid, job, instance);
+    (1..=DIRECTORIES_MAX).map(move |number| match number {
+        1 => first.clone(),
+        // No instance has this name: a dot in one would have become `_`.
+        _ => format!("{first}.{number}"),
+    })
 }
 
 /// The socket of the node that owns the segment in `directory`.
@@ -66,8 +89,17 @@ mod tests {
     #[test]
     fn a_socket_path_always_fits_its_address() {
         let long = "x".repeat(300);
-        let directory = segment_directory(u32::MAX, Some(&long), &long);
-        assert!(socket_path(&directory).len() <= SOCKET_PATH_MAX_BYTES, "{directory}");
+        for directory in segment_directories(u32::MAX, Some(&long), &long) {
+            assert!(socket_path(&directory).len() <= SOCKET_PATH_MAX_BYTES, "{directory}");
+        }
+    }
+
+    #[test]
+    fn a_folder_beside_is_no_other_instances_first() {
+        for beside in segment_directories(1, Some("7"), "a").skip(1) {
+            let name = beside.rsplit('/').next().unwrap().split_once('.').unwrap().1;
+            assert_ne!(segment_directory(1, Some("7"), name), beside);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::deadline::{Deadline, coarse_now_ns, now_ns};
 use crate::error::Error;
 use crate::mapping::ForkMarker;
 use crate::sleep::{SLICE, Sleep};
-use crate::socket::{self, Connection};
+use crate::socket;
 use crate::stats::{Count, Counters, Stats};
 use arc_swap::{ArcSwap, Guard};
 use cascade_core::place::DEFAULT_INSTANCE;
@@ -56,10 +56,12 @@ struct Retry {
 
 impl Client {
     /// Attaches to the node of this user and job: at `CASCADE_SOCKET` if that is set, otherwise in the place that client
-    /// and node compute alike ([`cascade_core::place`]), with the job first, then without.
+    /// and node compute alike ([`cascade_core::place`]), with the job first, then without. A node whose predecessor was
+    /// killed and cannot exit lives in a folder beside; those are looked at too, and while several sockets are there, none
+    /// gets more than its part of the time.
     ///
     /// # Errors
-    /// [`Error::NoNode`] with all paths tried; [`Error::Refused`], [`Error::Layout`], [`Error::Deadline`].
+    /// [`Error::NoNode`] with the paths tried, without the folders beside that do not exist; [`Error::Refused`], [`Error::Layout`], [`Error::Deadline`].
     pub fn connect(deadline: Deadline) -> Result<Self, Error> {
         Self::connect_to_instance(DEFAULT_INSTANCE, deadline)
     }
@@ -278,8 +280,7 @@ impl Client {
 /// # Errors
 /// [`Error::NoNode`], [`Error::Deadline`], [`Error::Refused`].
 pub fn query(sockets: &[PathBuf], name: &str, deadline: Deadline) -> Result<String, Error> {
-    let connection = Connection::open(sockets, deadline)?;
-    match connection.ask(&Frame::Query(name.into()), deadline)?.0 {
+    match socket::ask_first(sockets, &Frame::Query(name.into()), deadline)?.1 {
         Frame::Answer(json) => Ok(json),
         _ => Err(Error::Refused("the node answered another question".into())),
     }
@@ -292,8 +293,8 @@ pub fn sockets(instance: &str) -> Vec<PathBuf> {
 
 /// Asks to be let in, as who one was before: (segment, page, owner), zeroes for nobody.
 fn ask_in(sockets: &[PathBuf], known: (u64, u16, u64), deadline: Deadline) -> Result<Welcome, Error> {
-    let connection = Connection::open(sockets, deadline)?;
     let (segment_id, page, owner) = known;
-    let (frame, descriptors) = connection.ask(&Frame::Attach { segment_id, page, owner }, deadline)?;
+    let question = Frame::Attach { segment_id, page, owner };
+    let (connection, frame, descriptors) = socket::ask_first(sockets, &question, deadline)?;
     Welcome::new(frame, descriptors, connection)
 }

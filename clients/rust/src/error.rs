@@ -20,7 +20,8 @@ pub enum Error {
     /// No node listens where one is looked for.
     #[error("no node found; tried {}; start `cascade-node run` or set CASCADE_SOCKET", list(.tried))]
     NoNode {
-        /// Every path that was tried, in order, with what was found there.
+        /// The paths that were tried, in order, with what was found there; of the folders beside
+        /// ([`cascade_core::place::segment_directories`]) those that exist.
         tried: Vec<(PathBuf, io::Error)>,
     },
     /// The node, or the check of who it is, said no.
