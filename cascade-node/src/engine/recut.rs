@@ -13,8 +13,9 @@ use super::store::Store;
 
 /// Chunks that are looked at to give one back.
 const SHRINK_TRIES_MAX: usize = 64;
-/// Blocks outside of a chunk that may go with it, for each block inside.
-const COLLATERAL_MAX: usize = 2;
+/// Blocks outside of a chunk that may go with it: so many, and so many more for each block inside.
+const COLLATERAL_BLOCKS: usize = 64;
+const COLLATERAL_BLOCKS_EACH: usize = 2;
 
 impl Store {
     /// Empties a chunk that holds a piece of `block`; `false`, and nothing happened, if none can be. `at_any_price` also
@@ -26,7 +27,7 @@ impl Store {
         let held = self.held_blocks();
         chunks.into_iter().any(|(arena, chunk)| {
             let Some(content) = self.content(arena, chunk) else { return false };
-            let limit = if at_any_price { usize::MAX } else { content.len() * (1 + COLLATERAL_MAX) };
+            let limit = if at_any_price { usize::MAX } else { COLLATERAL_BLOCKS + content.len() * (1 + COLLATERAL_BLOCKS_EACH) };
             self.can_all_go(&content, &held, limit)
                 && content.into_iter().all(|block| {
                     // Evicting one block may have evicted others of the chunk with it.
