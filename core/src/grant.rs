@@ -3,7 +3,8 @@
 //! A client's page holds lanes, one for each slot size it uses; a lane is a word of size and cells of one slot
 //! reference each. The node fills empty cells; the client takes and the node revokes by compare-and-swap on the same
 //! word, so exactly one of them gets the slot. Invariants: only the node stores a non-zero cell; a reference appears in
-//! at most one cell of all clients, and a taken one never comes back.
+//! at most one cell of all clients, and a taken one never comes back; a word that names no slot (a flipped bit) is as
+//! good as empty, since nobody can take it.
 
 use crate::slot::SlotRef;
 use crate::sync::{AtomicU64, Ordering};
@@ -46,7 +47,7 @@ impl<'m> Lane<'m> {
     /// Hands out a slot; `false` if all cells are full. Only the node calls this.
     #[must_use]
     pub fn hand_out(&self, slot: SlotRef) -> bool {
-        match self.cells().iter().find(|cell| cell.load(Ordering::Relaxed) == 0) {
+        match self.cells().iter().find(|cell| named(cell, Ordering::Relaxed).is_none()) {
             // Release: pairs with the Acquire in `take`; the slot is Granted before it can be taken.
             Some(cell) => cell.store(slot.pack(), Ordering::Release),
             None => return false,
@@ -60,24 +61,33 @@ impl<'m> Lane<'m> {
         self.cells().iter().find_map(claim)
     }
 
-    /// Takes all slots back that the client has not taken. Only the node calls this.
+    /// Takes all slots back that the client has not taken, and empties the cells that name none. Only the node calls
+    /// this.
     pub fn revoke(&self) -> impl Iterator<Item = SlotRef> + use<'m> {
-        self.cells().iter().filter_map(claim)
+        let used = |cell: &&AtomicU64| cell.load(Ordering::Relaxed) != 0;
+        // Acquire: pairs with the Release in `hand_out`, that of a node before us included. A swap always wins against
+        // the compare-and-swap of a taker that comes later, and yields nothing after one that came earlier.
+        self.cells().iter().filter(used).filter_map(|cell| SlotRef::unpack(cell.swap(0, Ordering::Acquire)))
     }
 
-    /// Slots handed out and not taken.
+    /// Slots handed out and not taken: what [`Lane::take`] can still yield.
     pub fn outstanding(&self) -> usize {
-        self.cells().iter().filter(|cell| cell.load(Ordering::Relaxed) != 0).count()
+        self.cells().iter().filter(|cell| named(cell, Ordering::Relaxed).is_some()).count()
     }
 
     /// What the cells name, for adoption: slots that the client may still take.
     pub fn peek(&self) -> impl Iterator<Item = SlotRef> + use<'m> {
-        self.cells().iter().filter_map(|cell| SlotRef::unpack(cell.load(Ordering::Acquire)))
+        self.cells().iter().filter_map(|cell| named(cell, Ordering::Acquire))
     }
 
     fn cells(&self) -> &'m [AtomicU64] {
         &self.words[1..]
     }
+}
+
+/// The slot that a cell names, if it names one.
+fn named(cell: &AtomicU64, order: Ordering) -> Option<SlotRef> {
+    SlotRef::unpack(cell.load(order))
 }
 
 /// Wins or loses the one race for a cell.
@@ -110,5 +120,23 @@ mod tests {
         let back: Vec<_> = lane.revoke().collect();
         assert_eq!(back.len(), LANE_CELLS - 1);
         assert_eq!(lane.take(), None);
+    }
+
+    #[test]
+    fn a_cell_that_names_no_slot_is_as_good_as_empty() {
+        let words = zeroed_words(LANE_WORDS);
+        let lane = Lane::new(&words);
+        // Generation 0: no slot has it.
+        let damaged = 1 << 56 | 7;
+        words[1..].iter().for_each(|cell| cell.store(damaged, Ordering::Relaxed));
+        assert_eq!(lane.outstanding(), 0, "what cannot be taken is not outstanding");
+        assert_eq!(lane.take(), None);
+        let slot = SlotRef { arena: 0, slot: 3, generation: 1 };
+        assert!(lane.hand_out(slot));
+        assert_eq!(lane.take(), Some(slot));
+
+        words[2].store(slot.pack(), Ordering::Relaxed);
+        assert_eq!(lane.revoke().collect::<Vec<_>>(), [slot]);
+        assert!(words[1..].iter().all(|cell| cell.load(Ordering::Relaxed) == 0), "revoking empties them all");
     }
 }
