@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use cascade_core::bell::Bell;
 use cascade_core::page::{HAZARD_CELLS, HOLD_CELLS, Page};
 use cascade_core::piece::PieceId;
-use cascade_core::request::Request;
+use cascade_core::request::{Request, Ticket};
 use cascade_core::segment::{LayoutError, Segment};
 use cascade_core::slot::SlotRef;
 use cascade_core::sync::Ordering;
@@ -220,10 +220,21 @@ impl Attachment {
         position
     }
 
-    /// Posts what must reach the node but is not waited for.
-    pub(crate) fn post_surely(&self, request: Request) {
-        self.outbox().post_or_keep(self.page().ring(), request);
+    /// Posts what must reach the node but is not waited for; the position that it has or will have in the ring.
+    pub(crate) fn post_surely(&self, request: Request) -> u64 {
+        let position = self.outbox().post_or_keep(self.page().ring(), request);
         self.wake_node();
+        position
+    }
+
+    /// A completion entry to ask with, or `None` if all await answers.
+    pub(crate) fn take_ticket(&self) -> Option<Ticket> {
+        let taken = self.tickets().take(self.page().ring());
+        // A cancel that found the ring full may be what the entries wait for.
+        if taken.is_none() && self.outbox().post_kept(self.page().ring()) {
+            self.wake_node();
+        }
+        taken
     }
 
     /// Tells the node that the bytes of a slot are not what they should be. Lost if the ring is full: it is a hint.

@@ -41,9 +41,9 @@ impl Outbox {
 
     /// Posts a request; its position, or `None` if the ring is full.
     pub(crate) fn post(&mut self, ring: Ring<'_>, request: &Request) -> Option<u64> {
-        while let Some(kept) = self.kept.front() {
-            ring.push(&kept.encode())?;
-            self.kept.pop_front();
+        self.post_kept(ring);
+        if !self.kept.is_empty() {
+            return None;
         }
         let position = ring.push(&request.encode())?;
         if let Request::Commit { slot, meta, .. } = request {
@@ -56,11 +56,25 @@ impl Outbox {
         Some(position)
     }
 
-    /// Posts a request now or, if the ring is full, in front of the next one.
-    pub(crate) fn post_or_keep(&mut self, ring: Ring<'_>, request: Request) {
-        if self.post(ring, &request).is_none() {
+    /// Posts a request now or, if the ring is full, in front of the next one; the position that it has or will have.
+    pub(crate) fn post_or_keep(&mut self, ring: Ring<'_>, request: Request) -> u64 {
+        self.post(ring, &request).unwrap_or_else(|| {
+            // What was kept before goes first, and nothing goes in between.
+            let position = ring.posted() + self.kept.len() as u64;
             self.kept.push_back(request);
+            position
+        })
+    }
+
+    /// Posts what was kept, as far as there is room; `true` if there was any.
+    pub(crate) fn post_kept(&mut self, ring: Ring<'_>) -> bool {
+        let before = self.kept.len();
+        while let Some(kept) = self.kept.front()
+            && ring.push(&kept.encode()).is_some()
+        {
+            self.kept.pop_front();
         }
+        self.kept.len() < before
     }
 
     /// The commit of `id` that the node has not come to yet.
@@ -98,6 +112,7 @@ mod tests {
     use cascade_core::key::BlockKey;
     use cascade_core::page::{PAGE_WORDS, Page};
     use cascade_core::piece::PieceMeta;
+    use cascade_core::request::Ticket;
     use cascade_core::sync::zeroed_words;
 
     fn commit(byte: u8) -> Request {
@@ -135,12 +150,17 @@ mod tests {
         let mut outbox = Outbox::new();
         while outbox.post(ring, &commit(1)).is_some() {}
         let abort = Request::Abort { slot: SlotRef { arena: 0, slot: 9, generation: 1 } };
-        outbox.post_or_keep(ring, abort);
+        let position = outbox.post_or_keep(ring, abort);
+        let cancel = Request::Cancel { ticket: Ticket::new(1, 0) };
+        assert_eq!(outbox.post_or_keep(ring, cancel), position + 1);
         ring.done();
         assert_eq!(outbox.post(ring, &commit(2)), None, "the one free entry is the abort's");
-        for _ in 0..RING_ENTRIES - 1 {
+        while ring.processed() < position {
             ring.done();
         }
         assert_eq!(Request::decode(&ring.peek()), Ok(abort));
+        assert!(outbox.post_kept(ring));
+        ring.done();
+        assert_eq!((ring.processed(), Request::decode(&ring.peek())), (position + 1, Ok(cancel)));
     }
 }

@@ -30,15 +30,14 @@ impl Client {
         request: impl Fn(Ticket) -> Request,
     ) -> Result<Pending, Error> {
         self.refresh_link(attachment);
-        let page = attachment.page();
-        let ticket =
-            self.wait_for(attachment, deadline, || attachment.tickets().take(&page, attachment.epoch()))?;
+        let ticket = self.wait_for(attachment, deadline, || attachment.take_ticket())?;
         let request = request(ticket);
-        let position = self
-            .wait_for(attachment, deadline, || attachment.post(&request))
-            .inspect_err(|_| attachment.tickets().give(ticket))?;
-        // After the post: an epoch that is too new makes the entry wait too long, one too old would free it too early.
-        let asked = Asked { ticket, position, epoch: attachment.epoch() };
+        let post = || {
+            let epoch = attachment.epoch();
+            attachment.post(&request).map(|position| Asked::new(&request, ticket, position, epoch))
+        };
+        let asked =
+            self.wait_for(attachment, deadline, post).inspect_err(|_| attachment.tickets().give(ticket))?;
         let commit = match request {
             Request::Commit { slot, meta, .. } => Some((meta.id, slot)),
             _ => None,
@@ -98,17 +97,22 @@ impl Pending {
         Some(if found == slot { Verdict::Fresh } else { Verdict::AlreadyPresent })
     }
 
+    /// Lets the completion entry go, for when nothing can be answered there any more.
     fn end(&mut self) {
-        self.attachment.tickets().give(self.asked.ticket);
         self.is_over = true;
+        let attachment = &self.attachment;
+        let ticket = self.asked.ticket;
+        let cancel = || attachment.post_surely(Request::Cancel { ticket });
+        let last = self.asked.last_answerable(&attachment.page(), attachment.segment().epoch());
+        let position = last.unwrap_or_else(cancel);
+        attachment.tickets().rest(ticket, position);
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
         if !self.is_over && !self.attachment.is_forked() {
-            self.attachment.tickets().abandon(self.asked);
-            self.attachment.post_surely(Request::Cancel { ticket: self.asked.ticket });
+            self.end();
         }
     }
 }

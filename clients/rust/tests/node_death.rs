@@ -2,7 +2,8 @@
 
 mod support;
 
-use cascade_client::{Client, Committed, Deadline, Error, Lineage, Lookup, Reserved, Stored};
+use cascade_client::{Client, Committed, Deadline, Error, Lineage, Lookup, Reserved, Stored, Verdict};
+use cascade_core::page::COMPLETIONS;
 use support::{Node, SHORT, bytes, id, soon};
 
 #[test]
@@ -62,6 +63,44 @@ fn who_waits_while_the_node_restarts_gets_an_answer() {
     node.thaw();
     node.revive();
     assert_eq!(waiter.join().unwrap().unwrap(), Committed::Fresh);
+}
+
+#[test]
+fn a_reserve_that_the_next_node_makes_wait_never_answers_another_question() {
+    let mut node = Node::start(1);
+    let client = node.connect();
+    node.freeze();
+    let mut first = client.reserve_async(4096, soon()).unwrap();
+    node.kill();
+    node.thaw();
+    node.state().parks = true;
+    node.revive();
+    let patience = soon();
+    let lost = loop {
+        match first.poll() {
+            Ok(None) => assert!(!patience.has_passed(), "the reserve is still waited for"),
+            over => break over,
+        }
+    };
+    assert!(matches!(lost, Err(Error::NodeLost)), "{lost:?}");
+
+    node.state().parks = false;
+    let mut second = client.reserve_async(4096, soon()).unwrap();
+    node.settle(&client);
+    node.state().answer_parked();
+    assert_eq!(second.poll().unwrap(), Some(Verdict::Granted));
+}
+
+#[test]
+fn a_reserve_that_nobody_waits_for_is_struck_off() {
+    let node = Node::start(1);
+    let client = node.connect();
+    node.state().parks = true;
+    for _ in 0..3 * COMPLETIONS {
+        drop(client.reserve_async(4096, soon()).unwrap());
+    }
+    node.settle(&client);
+    assert!(!node.state().has_parked());
 }
 
 #[test]

@@ -100,6 +100,11 @@ pub(crate) struct Inner {
     pub(crate) suspects: Vec<SlotRef>,
     touches_seen: [u64; 4],
     considered: Option<SlotRef>,
+    /// Reserves are made to wait, as by a node that has no room yet.
+    pub(crate) parks: bool,
+    parked: Vec<(u16, Ticket)>,
+    /// Attachments whose page is taken back before the client can lock it.
+    pub(crate) buries: usize,
 }
 
 /// A running node.
@@ -136,6 +141,9 @@ impl Node {
             suspects: Vec::new(),
             touches_seen: [0; 4],
             considered: None,
+            parks: false,
+            parked: Vec::new(),
+            buries: 0,
         };
         let mut node = Self {
             socket: std::env::temp_dir().join(name),
@@ -177,6 +185,7 @@ impl Node {
         let _ = std::fs::remove_file(&self.socket);
         let Ok(mut state) = self.state.lock() else { return };
         state.connections.clear();
+        state.parked.clear();
         state.clients.iter_mut().for_each(|client| client.2 = None);
     }
 
@@ -238,8 +247,19 @@ impl Inner {
             *seen = shared.touches().read(*seen, |touch| touches.push(touch));
             while shared.ring().pending().unwrap() > 0 {
                 let request = Request::decode(&shared.ring().peek()).unwrap();
-                let answer =
-                    handle(&self.memory.segment, &mut self.arena, &mut self.suspects, *page, request);
+                let answer = match request {
+                    Request::Reserve { ticket, .. } if self.parks => {
+                        self.parked.push((*page, ticket));
+                        None
+                    }
+                    Request::Cancel { ticket } if self.parked.contains(&(*page, ticket)) => {
+                        self.parked.retain(|&parked| parked != (*page, ticket));
+                        Some((ticket, Verdict::Expired))
+                    }
+                    request => {
+                        handle(&self.memory.segment, &mut self.arena, &mut self.suspects, *page, request)
+                    }
+                };
                 if let Some((ticket, verdict)) = answer {
                     shared.completion(ticket).unwrap().answer(ticket, verdict);
                 }
@@ -291,6 +311,19 @@ impl Inner {
             }
             other => panic!("a client sent {other:?}"),
         }
+    }
+
+    /// Gives up on the reserves that were made to wait.
+    pub(crate) fn answer_parked(&mut self) {
+        for (page, ticket) in self.parked.drain(..) {
+            let shared = self.memory.segment.page(page).unwrap();
+            shared.completion(ticket).unwrap().answer(ticket, Verdict::NoRoom);
+        }
+    }
+
+    /// Whether any reserve waits.
+    pub(crate) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
     }
 
     pub(crate) fn find(&self, id: &PieceId) -> Option<SlotRef> {
