@@ -110,14 +110,19 @@ impl Welcome {
 }
 
 impl Attachment {
-    /// Maps what the node sent and locks the page.
-    pub(crate) fn new(welcome: Welcome, marker: Arc<ForkMarker>) -> Result<Self, Error> {
+    /// Maps what the node sent and locks the page. `None` if the page was taken back meanwhile: attach anew.
+    ///
+    /// Until the lock is held, a node takes us for dead if it waited long enough for the lock, or took the segment up
+    /// after the one that answered was killed; then nobody scans the claims in this page. A node takes a page back with
+    /// the lock in its hand, so what the page says under ours is final.
+    pub(crate) fn new(welcome: Welcome, marker: Arc<ForkMarker>) -> Result<Option<Self>, Error> {
         let Welcome { segment_id, page_index, owner, link, files } = welcome;
         let mapping = Mapping::open(&files, marker)?;
         if mapping.segment().id() != segment_id || mapping.segment().page(page_index).is_none() {
             return Err(LayoutError::Geometry.into());
         }
-        Ok(Self {
+        let Some(lock) = lock_page(files.pages.as_fd(), page_index)? else { return Ok(None) };
+        let attachment = Self {
             segment_id,
             page_index,
             owner,
@@ -128,10 +133,17 @@ impl Attachment {
             outbox: Mutex::new(Outbox::new()),
             written: AtomicUsize::new(0),
             tickets: Mutex::new(Tickets::new()),
-            _lock: lock_page(files.pages.as_fd(), page_index)?,
+            _lock: lock,
             link: ArcSwap::from_pointee(link),
             mapping,
-        })
+        };
+        Ok(attachment.is_expected().then_some(attachment))
+    }
+
+    /// Whether the page is the one that was promised, in a segment that is served.
+    fn is_expected(&self) -> bool {
+        // Acquire: pairs with the Release of the node that cleared the page or gave it to somebody else.
+        self.page().owner().load(Ordering::Acquire) == self.owner && self.segment().is_open()
     }
 
     #[inline]

@@ -81,8 +81,8 @@ impl Client {
     pub fn connect_to(sockets: Vec<PathBuf>, deadline: Deadline) -> Result<Self, Error> {
         let marker = Arc::new(ForkMarker::new()?);
         let sleep = Sleep::new()?;
-        let welcome = ask_in(&sockets, (0, 0, 0), deadline)?;
-        let attachment = Attachment::new(welcome, marker.clone())?;
+        let welcome = ask_in(&sockets, NOBODY, deadline)?;
+        let attachment = settle_in(welcome, &sockets, &marker, deadline)?;
         sleep.watch(&attachment, &attachment.link.load())?;
         let shared = Shared {
             current: ArcSwap::from_pointee(attachment),
@@ -266,7 +266,7 @@ impl Client {
             // Requests posted while nobody listened.
             attachment.wake_node();
         } else {
-            let next = Attachment::new(welcome, shared.marker.clone())?;
+            let next = settle_in(welcome, &shared.paths, &shared.marker, deadline)?;
             shared.sleep.watch(&next, &next.link.load())?;
             let before = shared.current.swap(Arc::new(next));
             shared.sleep.unwatch(&before.link.load());
@@ -291,7 +291,30 @@ pub fn sockets(instance: &str) -> Vec<PathBuf> {
     socket::candidates(instance)
 }
 
-/// Asks to be let in, as who one was before: (segment, page, owner), zeroes for nobody.
+/// Who was not attached before.
+const NOBODY: (u64, u16, u64) = (0, 0, 0);
+
+/// Takes up what the node sent; asks anew as long as the page is taken back before it could be locked.
+fn settle_in(
+    mut welcome: Welcome,
+    sockets: &[PathBuf],
+    marker: &Arc<ForkMarker>,
+    deadline: Deadline,
+) -> Result<Attachment, Error> {
+    loop {
+        if let Some(attachment) = Attachment::new(welcome, marker.clone())? {
+            return Ok(attachment);
+        }
+        if deadline.has_passed() {
+            return Err(Error::Deadline);
+        }
+        // A node that closes answers until it is gone.
+        std::thread::sleep(Duration::from_millis(1));
+        welcome = ask_in(sockets, NOBODY, deadline)?;
+    }
+}
+
+/// Asks to be let in, as who one was before: (segment, page, owner).
 fn ask_in(sockets: &[PathBuf], known: (u64, u16, u64), deadline: Deadline) -> Result<Welcome, Error> {
     let (segment_id, page, owner) = known;
     let question = Frame::Attach { segment_id, page, owner };

@@ -258,8 +258,9 @@ impl Extent {
 
 /// Opens the pages file anew and locks the range of one page: as long as the descriptor lives, so does the client.
 ///
-/// The open file description must be our own, or the lock would live on in the node's copy of the descriptor.
-pub(crate) fn lock_page(pages: BorrowedFd<'_>, page: u16) -> Result<OwnedFd, Error> {
+/// `None` if somebody has the lock: the node, which takes the page back. The open file description must be our own, or the
+/// lock would live on in the node's copy of the descriptor.
+pub(crate) fn lock_page(pages: BorrowedFd<'_>, page: u16) -> Result<Option<OwnedFd>, Error> {
     let doing = "locking the client's page";
     let path = format!("/proc/self/fd/{}", pages.as_raw_fd());
     let file =
@@ -273,8 +274,11 @@ pub(crate) fn lock_page(pages: BorrowedFd<'_>, page: u16) -> Result<OwnedFd, Err
     };
     // SAFETY: the descriptor is open and the command reads one `flock`.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
-    if result != 0 {
-        return Err(Error::io(doing)(io::Error::last_os_error()));
+    if result == 0 {
+        return Ok(Some(file));
     }
-    Ok(file)
+    match io::Error::last_os_error() {
+        error if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(None),
+        error => Err(Error::io(doing)(error)),
+    }
 }

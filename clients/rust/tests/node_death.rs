@@ -104,6 +104,40 @@ fn a_reserve_that_nobody_waits_for_is_struck_off() {
 }
 
 #[test]
+fn a_page_that_was_taken_back_before_it_was_locked_is_not_used() {
+    let mut node = Node::start(1);
+    node.state().buries = 2;
+    let client = node.connect();
+    let _ = client.put_wait(&id(1), Lineage::FIRST, &bytes(1, 4096), soon()).unwrap();
+    let view = client.pin(&id(1)).unwrap().hit().unwrap();
+    assert!(!node.state().evict(&id(1)), "the node sees the pin");
+    drop(view);
+
+    let _old = node.begin_anew();
+    node.state().buries = 2;
+    let _ = client.put_wait(&id(2), Lineage::FIRST, &bytes(2, 300_000), soon()).unwrap();
+    let _view = client.pin(&id(2)).unwrap().hit().unwrap();
+    assert!(!node.state().evict(&id(2)), "the node sees the pin");
+}
+
+#[test]
+fn who_cannot_get_a_page_in_time_hears_so() {
+    let node = Node::start(1);
+    // More pages are taken back than there is time for.
+    node.state().buries = usize::MAX;
+    let refused = Client::connect_to(node.sockets(), Deadline::after(SHORT)).unwrap_err();
+    assert!(matches!(refused, Error::Deadline), "{refused}");
+}
+
+#[test]
+fn a_segment_that_is_closed_is_not_attached_to() {
+    let node = Node::start(1);
+    node.state().close();
+    let refused = Client::connect_to(node.sockets(), Deadline::after(SHORT)).unwrap_err();
+    assert!(matches!(refused, Error::Deadline), "{refused}");
+}
+
+#[test]
 fn another_segment_is_taken_up_and_old_views_keep_theirs() {
     let mut node = Node::start(1);
     let client = node.connect();

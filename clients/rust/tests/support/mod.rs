@@ -105,6 +105,8 @@ pub(crate) struct Inner {
     parked: Vec<(u16, Ticket)>,
     /// Attachments whose page is taken back before the client can lock it.
     pub(crate) buries: usize,
+    /// Owner numbers drawn.
+    drawn: u64,
 }
 
 /// A running node.
@@ -144,6 +146,7 @@ impl Node {
             parks: false,
             parked: Vec::new(),
             buries: 0,
+            drawn: 0,
         };
         let mut node = Self {
             socket: std::env::temp_dir().join(name),
@@ -157,7 +160,11 @@ impl Node {
     }
 
     pub(crate) fn connect(&self) -> Client {
-        Client::connect_to(vec![self.socket.clone()], soon()).unwrap()
+        Client::connect_to(self.sockets(), soon()).unwrap()
+    }
+
+    pub(crate) fn sockets(&self) -> Vec<PathBuf> {
+        vec![self.socket.clone()]
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, Inner> {
@@ -286,13 +293,22 @@ impl Inner {
             Frame::Attach { segment_id, page, owner } => {
                 let id = self.memory.segment.id();
                 let known = self.clients.iter().position(|c| id == segment_id && (c.0, c.1) == (page, owner));
-                let at = known.unwrap_or_else(|| {
-                    let page = self.clients.len() as u16;
-                    self.clients.push((page, 1000 + u64::from(page), None));
-                    usize::from(page)
+                let word = |page: u16| self.memory.segment.page(page).unwrap().owner();
+                let buried = || self.clients.iter().position(|c| word(c.0).load(Ordering::Acquire) == 0);
+                let at = known.or_else(buried).unwrap_or_else(|| {
+                    self.clients.push((self.clients.len() as u16, 0, None));
+                    self.clients.len() - 1
                 });
+                if known.is_none() {
+                    self.drawn += 1;
+                    self.clients[at].1 = 1000 + self.drawn;
+                }
                 let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
                 let (page, owner, _) = self.clients[at];
+                let is_buried = self.buries > 0;
+                self.buries -= usize::from(is_buried);
+                let owner_word = if is_buried { 0 } else { owner };
+                self.memory.segment.page(page).unwrap().owner().store(owner_word, Ordering::Release);
                 let epoch = self.memory.segment.epoch().load(Ordering::SeqCst);
                 let frame = Frame::Attached { segment_id: id, page, owner, epoch, arenas: 1 };
                 let fds = [
@@ -311,6 +327,11 @@ impl Inner {
             }
             other => panic!("a client sent {other:?}"),
         }
+    }
+
+    /// Marks the segment as closed, as a node does that stops.
+    pub(crate) fn close(&self) {
+        self.memory.segment.close();
     }
 
     /// Gives up on the reserves that were made to wait.
@@ -337,8 +358,9 @@ impl Inner {
         let line = segment.line(slot.arena, slot.slot).unwrap();
         line.step(Event::Drain).unwrap();
         let mut scan = Scan::new(Vec::new());
-        for (page, ..) in &self.clients {
-            segment.page(*page).unwrap().claims().into_iter().for_each(|cells| scan.add(cells));
+        let pages = self.clients.iter().map(|(page, ..)| segment.page(*page).unwrap());
+        for page in pages.filter(|page| page.owner().load(Ordering::Acquire) != 0) {
+            page.claims().into_iter().for_each(|cells| scan.add(cells));
         }
         scan.finish();
         if scan.names(slot) {
