@@ -110,14 +110,19 @@ impl Welcome {
 }
 
 impl Attachment {
-    /// Maps what the node sent and locks the page. `None` if the page was taken back meanwhile: attach anew.
+    /// Maps what the node sent and locks the page. `None` if the page was taken back meanwhile, or the segment closed:
+    /// attach anew.
     ///
     /// Until the lock is held, a node takes us for dead if it waited long enough for the lock, or took the segment up
     /// after the one that answered was killed; then nobody scans the claims in this page. A node takes a page back with
     /// the lock in its hand, so what the page says under ours is final.
     pub(crate) fn new(welcome: Welcome, marker: Arc<ForkMarker>) -> Result<Option<Self>, Error> {
         let Welcome { segment_id, page_index, owner, link, files } = welcome;
-        let mapping = Mapping::open(&files, marker)?;
+        let mapping = match Mapping::open(&files, marker) {
+            // Its node stops; the next one has another segment.
+            Err(Error::Layout(LayoutError::Closed)) => return Ok(None),
+            mapping => mapping?,
+        };
         if mapping.segment().id() != segment_id || mapping.segment().page(page_index).is_none() {
             return Err(LayoutError::Geometry.into());
         }
