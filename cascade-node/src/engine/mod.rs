@@ -18,6 +18,7 @@ mod numa;
 mod peer;
 mod plan;
 mod pump;
+mod recut;
 mod report;
 mod stop;
 mod store;
