@@ -99,14 +99,15 @@ pub(crate) fn run(program: Option<PathBuf>, quick: bool) -> Result<Map<String, V
     copies::measure(&mut scene, &mut figures)?;
     step("one and two processes");
     let piece_bytes = 2 << 20;
+    scene.attach_anew()?;
     let first = scene.names + 1;
-    let count = scene.populate(piece_bytes, effort.capacity_bytes as usize / 2)?.len() as u64;
+    let count = scene.populate(piece_bytes, effort.capacity_bytes as usize / 4)?.len() as u64;
     crowd::measure(&node.instance, first, count, piece_bytes, effort.time / 5, &mut figures)?;
     step("calls");
     calls::measure(&mut scene, &mut figures)?;
     drop((scene, node));
     step("lookups among 10⁴ to 10⁷ pieces");
-    tables::measure(effort.rounds, &mut figures)?;
+    tables::measure(effort.rounds, quick, &mut figures)?;
     bar.finish_and_clear();
     Ok(figures)
 }

@@ -83,7 +83,8 @@ pub(crate) struct Replayed {
     pub(crate) blocks: u64,
     pub(crate) block_hit_ratio: f64,
     pub(crate) token_hit_ratio: f64,
-    /// The hit ratio of the policy alone, over the same requests at `capacity_blocks`.
+    /// The hit ratio of the policy alone, over the same requests at `capacity_blocks`, from an empty cache: compare with a
+    /// node that has just begun.
     pub(crate) dry_run_block_hit_ratio: f64,
     pub(crate) wrong_bytes: u64,
     pub(crate) corrupt_pieces: u64,
