@@ -11,6 +11,7 @@ use cascade_core::piece::PieceId;
 use cascade_core::policy::{BlockId, REFUSALS_MAX, Removal};
 use cascade_core::slot::{Event, SlotRef, State};
 
+use super::recut::COLLATERAL_BLOCKS;
 use super::store::Store;
 
 /// Chunks that one call may try to recut.
@@ -29,6 +30,7 @@ impl Store {
         }
         // Readers do not lose sight, even for a moment, of what is claimed anyway.
         let mut passed = self.claimed_blocks();
+        let mut held = None;
         let mut recuts = 0;
         while self.free_slots(slot_bytes) < slots {
             let Some(victim) = self.next_leaf(&passed) else { break };
@@ -38,8 +40,14 @@ impl Store {
                 }
                 continue;
             }
+            let held = match &held {
+                Some(held) => held,
+                None => held.insert(self.held_blocks()),
+            };
             recuts += 1;
-            if recuts > RECUT_TRIES_MAX || !self.empty_chunk_of(victim, recuts == RECUT_TRIES_MAX) {
+            let at_any_price = recuts == RECUT_TRIES_MAX;
+            let is_recut = recuts <= RECUT_TRIES_MAX && self.empty_chunk_of(victim, held, at_any_price);
+            if !is_recut && !self.evict_through(victim, slot_bytes, held) {
                 passed.insert(victim);
             }
         }
@@ -58,6 +66,16 @@ impl Store {
         let rounds = 1 + self.policy.len() / (REFUSALS_MAX / 2);
         (0..rounds)
             .find_map(|_| self.policy.victim(&mut |block| catalog.is_leaf(block) && !passed.contains(&block)))
+    }
+
+    /// Evicts a leaf of another size together with what is above it, up to the first block that has a slot of this size:
+    /// the next victims anyway, as a chain is as old as its tail. `false`, and nothing happened, if much else hangs there.
+    fn evict_through(&mut self, leaf: BlockId, slot_bytes: u64, held: &HashSet<BlockId>) -> bool {
+        let above =
+            self.catalog.ancestry(leaf, COLLATERAL_BLOCKS).find(|&block| self.has_slot_of(block, slot_bytes));
+        above.is_some_and(|block| {
+            self.can_all_go(&[block], held, COLLATERAL_BLOCKS) && self.evict_subtree(block, Removal::Evicted)
+        })
     }
 
     /// Evicts from below blocks that have a slot of this size but are no leaves, one leaf at a time.

@@ -14,21 +14,25 @@ use super::store::Store;
 /// Chunks that are looked at to give one back.
 const SHRINK_TRIES_MAX: usize = 64;
 /// Blocks outside of a chunk that may go with it: so many, and so many more for each block inside.
-const COLLATERAL_BLOCKS: usize = 64;
+pub(super) const COLLATERAL_BLOCKS: usize = 64;
 const COLLATERAL_BLOCKS_EACH: usize = 2;
 
 impl Store {
     /// Empties a chunk that holds a piece of `block`; `false`, and nothing happened, if none can be. `at_any_price` also
-    /// takes one whose content carries much of the rest of the cache.
-    pub(super) fn empty_chunk_of(&mut self, block: BlockId, at_any_price: bool) -> bool {
+    /// takes one whose content carries much of the rest of the cache. `held` is what claims hold.
+    pub(super) fn empty_chunk_of(
+        &mut self,
+        block: BlockId,
+        held: &HashSet<BlockId>,
+        at_any_price: bool,
+    ) -> bool {
         let per_chunk = self.segment.geometry().slots_per_chunk() as u32;
         let chunks: Vec<(u8, u32)> =
             self.catalog.pieces(block).map(|piece| (piece.slot.arena, piece.slot.slot / per_chunk)).collect();
-        let held = self.held_blocks();
         chunks.into_iter().any(|(arena, chunk)| {
             let Some(content) = self.content(arena, chunk) else { return false };
             let limit = if at_any_price { usize::MAX } else { COLLATERAL_BLOCKS + content.len() * (1 + COLLATERAL_BLOCKS_EACH) };
-            self.can_all_go(&content, &held, limit)
+            self.can_all_go(&content, held, limit)
                 && content.into_iter().all(|block| {
                     // Evicting one block may have evicted others of the chunk with it.
                     !self.policy.contains(block) || self.evict_subtree(block, Removal::Evicted)
@@ -39,6 +43,7 @@ impl Store {
     /// Empties a chunk, the coldest that can be, and takes its memory out of the books; the caller gives it back.
     pub fn shrink(&mut self) -> Option<(u8, u32)> {
         self.settle();
+        let held = self.held_blocks();
         let mut passed = HashSet::new();
         for attempt in 1..=SHRINK_TRIES_MAX {
             for (id, arena) in &mut self.arenas {
@@ -51,7 +56,7 @@ impl Store {
                 }
             }
             let victim = self.next_leaf(&passed)?;
-            if !self.empty_chunk_of(victim, attempt == SHRINK_TRIES_MAX) {
+            if !self.empty_chunk_of(victim, &held, attempt == SHRINK_TRIES_MAX) {
                 passed.insert(victim);
             }
         }
@@ -73,7 +78,7 @@ impl Store {
     }
 
     /// Whether nothing at or below these blocks is held, and it is not more than `limit` blocks.
-    fn can_all_go(&self, blocks: &[BlockId], held: &HashSet<BlockId>, limit: usize) -> bool {
+    pub(super) fn can_all_go(&self, blocks: &[BlockId], held: &HashSet<BlockId>, limit: usize) -> bool {
         let mut seen = HashSet::new();
         let mut open: Vec<BlockId> = blocks.to_vec();
         while let Some(block) = open.pop() {
