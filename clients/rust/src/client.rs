@@ -22,7 +22,8 @@ use std::time::Duration;
 
 /// Looks at shared memory before going to sleep: an answer of a node that is awake comes sooner than a sleep begins.
 const SPINS: u32 = 256;
-/// How long one attempt to attach anew may take, when somebody waits anyway and when nobody does.
+/// How long one attempt to attach anew may take: when somebody waits for the node or nobody does, and when somebody only
+/// hands it something.
 const ATTEMPT: Duration = Duration::from_millis(250);
 const ATTEMPT_IN_PASSING: Duration = Duration::from_millis(10);
 /// Pause after a failed attempt: doubled each time, from the first to the last.
@@ -212,7 +213,8 @@ impl Client {
         }
     }
 
-    /// For calls that found little, now and then: looks whether the node is still there, and attaches anew if not.
+    /// For calls that found little, now and then: looks whether the node is still there. If not, a thread of its own
+    /// attaches anew, since these calls never wait.
     pub(crate) fn look_around(&self, attachment: &Attachment) {
         let now = coarse_now_ns();
         let looked = self.shared.looked_ns.load(Ordering::Relaxed);
@@ -223,14 +225,19 @@ impl Client {
                 .compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
         if turn && (attachment.is_stale() || attachment.link.load().has_hung_up()) {
-            self.reattach(ATTEMPT_IN_PASSING);
+            let client = self.clone();
+            let attempt = move || {
+                client.reattach(ATTEMPT);
+            };
+            // Without a thread it is not tried: a later call comes this way again.
+            let _ = std::thread::Builder::new().name("cascade-attach".into()).spawn(attempt);
         }
     }
 
     /// For calls that hand something to the node: makes sure that its bell is that of the living node.
-    pub(crate) fn refresh_link(&self, attachment: &Attachment) {
+    pub(crate) fn refresh_link(&self, attachment: &Attachment, deadline: Deadline) {
         if attachment.is_stale() {
-            self.reattach(ATTEMPT_IN_PASSING);
+            self.reattach(ATTEMPT_IN_PASSING.min(deadline.left()));
         }
     }
 

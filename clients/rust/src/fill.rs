@@ -251,7 +251,7 @@ impl Fill {
         deadline: Deadline,
     ) -> Result<(), Uncommitted> {
         let request = self.request(id, lineage, checksum, None);
-        let posted = self.before_commit().and_then(|()| {
+        let posted = self.before_commit(deadline).and_then(|()| {
             if self.attachment.post_quietly(&request).is_some() {
                 return Ok(());
             }
@@ -267,16 +267,16 @@ impl Fill {
         checksum: Crc32c,
         deadline: Deadline,
     ) -> Result<Pending, Uncommitted> {
-        let asked = self.before_commit().and_then(|()| {
+        let asked = self.before_commit(deadline).and_then(|()| {
             self.client
                 .ask(&self.attachment, deadline, |ticket| self.request(id, lineage, checksum, Some(ticket)))
         });
         self.after_commit(asked)
     }
 
-    fn before_commit(&mut self) -> Result<(), Error> {
+    fn before_commit(&mut self, deadline: Deadline) -> Result<(), Error> {
         self.client.check_fork()?;
-        self.client.refresh_link(&self.attachment);
+        self.client.refresh_link(&self.attachment, deadline);
         // The node of another segment knows nothing of this slot, and nobody ever takes up a closed one.
         let is_orphan = self.client.has_replaced(&self.attachment) || !self.attachment.segment().is_open();
         if is_orphan { Err(Error::NodeLost) } else { Ok(()) }

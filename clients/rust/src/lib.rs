@@ -29,7 +29,7 @@
 //!
 //! Layers, outermost first: verbs (`read`, `chain`, `write`, `fill`, `pending`), the handle that finds its node again
 //! (`client`, `sleep`, `socket`), the book of one attachment (`attachment`, `claim`, `outbox`, `tickets`, `cells`), and
-//! the mapped memory (`mapping`), where all `unsafe` is that is not a call into it.
+//! the mapped memory (`mapping`), where all `unsafe` is that is not a call into it, but for one socket option (`socket`).
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("Cascade runs on Linux only: it needs eventfd, OFD locks and MADV_WIPEONFORK");

@@ -29,7 +29,7 @@ impl Client {
         deadline: Deadline,
         request: impl Fn(Ticket) -> Request,
     ) -> Result<Pending, Error> {
-        self.refresh_link(attachment);
+        self.refresh_link(attachment, deadline);
         let ticket = self.wait_for(attachment, deadline, || attachment.take_ticket())?;
         let request = request(ticket);
         let post = || {

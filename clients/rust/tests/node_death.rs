@@ -4,6 +4,8 @@ mod support;
 
 use cascade_client::{Client, Committed, Deadline, Error, Lineage, Lookup, Reserved, Stored, Verdict};
 use cascade_core::page::COMPLETIONS;
+use std::io::Read;
+use std::os::unix::net::UnixListener;
 use support::{Node, SHORT, bytes, id, soon};
 
 #[test]
@@ -137,6 +139,28 @@ fn a_segment_that_is_closed_is_not_attached_to() {
     node.state().buries = usize::MAX;
     let refused = Client::connect_to(node.sockets(), Deadline::after(SHORT)).unwrap_err();
     assert!(matches!(refused, Error::Deadline), "{refused}");
+}
+
+#[test]
+fn a_miss_does_not_wait_for_the_attempt_that_it_starts() {
+    let mut node = Node::start(1);
+    let client = node.connect();
+    node.kill();
+    let mute = UnixListener::bind(&node.sockets()[0]).unwrap();
+    mute.set_nonblocking(true).unwrap();
+    let patience = soon();
+    loop {
+        assert!(!patience.has_passed(), "every attempt was over when the miss returned");
+        assert!(!client.get_into(&id(1), &mut []).unwrap().is_hit());
+        let Ok((stream, _)) = mute.accept() else { continue };
+        stream.set_nonblocking(true).unwrap();
+        let mut question = [0; 4096];
+        // Whoever asked waits still: there is an end only after they gave up.
+        let is_over = || matches!((&stream).read(&mut question), Ok(0));
+        if !std::iter::repeat_with(is_over).take(2).any(|over| over) {
+            break;
+        }
+    }
 }
 
 #[test]
