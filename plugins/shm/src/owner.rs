@@ -48,8 +48,10 @@ impl fmt::Display for OwnerRecord {
 /// What is known of an owner that holds its lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Liveness {
-    /// It lives, or nothing says otherwise.
+    /// It lives.
     Living,
+    /// It is in another PID namespace, where it cannot be looked at.
+    OutOfSight,
     /// It was killed, but is not gone yet; the reason to think so.
     Dying(String),
 }
@@ -71,12 +73,11 @@ impl OwnerRecord {
         }
     }
 
-    /// Whether the process is on its way out. Asked only while its lock is held; a process of another PID namespace cannot
-    /// be looked at and so counts as living.
+    /// Whether the process is on its way out. Asked only while its lock is held.
     pub(crate) fn liveness(&self) -> Liveness {
         let pid = self.pid;
         if self.pid_namespace != pid_namespace() {
-            return Liveness::Living;
+            return Liveness::OutOfSight;
         }
         match Process::read(pid) {
             None => Liveness::Dying(format!("pid {pid} is gone, but something holds its lock still")),
@@ -231,8 +232,8 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_in_another_pid_namespace_counts_as_living() {
+    fn an_owner_in_another_pid_namespace_is_out_of_sight() {
         let record = OwnerRecord { pid_namespace: "pid:[1]".to_owned(), pid: u32::MAX, ..me() };
-        assert_eq!(record.liveness(), Liveness::Living);
+        assert_eq!(record.liveness(), Liveness::OutOfSight);
     }
 }

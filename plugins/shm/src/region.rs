@@ -11,6 +11,7 @@ use rustix::fs::{FallocateFlags, SeekFrom, fallocate, fstat, ftruncate, seek};
 use rustix::io::{Errno, Result};
 use rustix::mm;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A file of the segment.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct Region {
     numa: Option<Numa>,
     huge_pages: HugePages,
     prefault: bool,
+    /// The kernel cannot prefault: Linux before 5.14.
+    prefault_unknown: AtomicBool,
 }
 
 impl Region {
@@ -83,7 +86,17 @@ impl Region {
             warnings.push(format!("{name}: not placed on the NUMA domain that was asked for: {error}"));
         }
         let name = name.clone();
-        Ok(Region { name, file, readonly, mapping, length_bytes, numa, huge_pages, prefault })
+        Ok(Region {
+            name,
+            file,
+            readonly,
+            mapping,
+            length_bytes,
+            numa,
+            huge_pages,
+            prefault,
+            prefault_unknown: AtomicBool::new(false),
+        })
     }
 
     /// How hosts and other tiers see it.
@@ -158,14 +171,28 @@ impl Region {
     /// Backs a range with memory. What it holds stays.
     pub(crate) fn back(&self, offset: u64, length: u64) -> Result<()> {
         uninterrupted(|| fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, length))?;
-        if self.prefault {
-            // SAFETY: the range lies in the mapping (`address` checks its start, the caller its end), and populating changes
-            // no byte; where there is no memory this is an error, not a signal.
-            unsafe {
-                mm::madvise(self.address(offset).cast(), length as usize, mm::Advice::LinuxPopulateWrite)
-            }?;
+        // Relaxed: it only spares calls that are known to fail.
+        if !self.prefault || self.prefault_unknown.load(Ordering::Relaxed) {
+            return Ok(());
         }
-        Ok(())
+        // SAFETY: the range lies in the mapping (`address` checks its start, the caller its end), and populating changes
+        // no byte; where there is no memory this is an error, not a signal.
+        let populated = unsafe {
+            mm::madvise(self.address(offset).cast(), length as usize, mm::Advice::LinuxPopulateWrite)
+        };
+        match populated {
+            // The range has its memory; only that its first writer finds it zeroed is lost.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                self.prefault_unknown.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Whether pages were to be prefaulted, but the kernel knows no way.
+    pub(crate) fn lacks_prefault(&self) -> bool {
+        self.prefault_unknown.load(Ordering::Relaxed)
     }
 
     /// Gives the memory of a range back. It reads as zeros then.

@@ -17,8 +17,9 @@ const FOLDERS_MAX: usize = 9;
 /// How often a dying owner is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// How long an owner without a record is given to write one.
-const RECORD_WAIT: Duration = Duration::from_secs(1);
+/// How long whoever holds a lock is given that may be no owner: one that has no record may be just writing it; one that
+/// cannot be looked at may be dead, and the holder a `gc` that is just removing what it left.
+const HOLDER_WAIT: Duration = Duration::from_secs(1);
 
 /// An owned segment. Its regions go to whoever works on them.
 #[derive(Debug)]
@@ -45,11 +46,7 @@ impl Segment {
             (1..=FOLDERS_MAX).map(|number| beside(&config.directory, number)).collect();
         // A node may live beside a folder whose killed owner is gone by now: it still is the instance's node.
         for folder in &folders[1..] {
-            if let Some(directory) = Directory::open(folder)?
-                && let Some(holder) = OwnerLock::holder(&directory)?
-            {
-                refuse_living(folder, holder.as_ref())?;
-            }
+            refuse_living_beside(folder)?;
         }
         let deadline = Instant::now() + Duration::from_millis(config.owner_wait_ms);
         let mut warnings = Vec::new();
@@ -134,14 +131,13 @@ type Taken = (Directory, OwnerLock, Option<OwnerRecord>);
 
 /// Takes a folder's lock. The inner error is the reason why its owner, though killed, has it still.
 fn take(folder: &Path, deadline: Instant) -> Result<Result<Taken, String>, TierError> {
-    let recorded_by = Instant::now() + RECORD_WAIT;
+    let settled_by = Instant::now() + HOLDER_WAIT;
     loop {
         let directory = Directory::create(folder)?;
         match OwnerLock::attempt(&directory)? {
             Attempt::Taken(lock, previous) => return Ok(Ok((directory, lock, previous))),
             Attempt::Gone => continue,
-            // Whoever just took the lock writes its record at once; `gc` never does, but lets go at once.
-            Attempt::Held(None) if Instant::now() < recorded_by => {}
+            Attempt::Held(record) if may_be_no_owner(record.as_ref()) && Instant::now() < settled_by => {}
             Attempt::Held(record) => {
                 let reason = refuse_living(folder, record.as_ref())?;
                 if Instant::now() >= deadline {
@@ -153,12 +149,30 @@ fn take(folder: &Path, deadline: Instant) -> Result<Result<Taken, String>, TierE
     }
 }
 
-/// `OWNED` for a living owner, else why it is taken for a dying one.
+/// `OWNED` if a living owner has the folder. It is only looked at, not taken.
+fn refuse_living_beside(folder: &Path) -> Result<(), TierError> {
+    let settled_by = Instant::now() + HOLDER_WAIT;
+    loop {
+        let Some(directory) = Directory::open(folder)? else { return Ok(()) };
+        let Some(record) = OwnerLock::holder(&directory)? else { return Ok(()) };
+        if !may_be_no_owner(record.as_ref()) || Instant::now() >= settled_by {
+            return refuse_living(folder, record.as_ref()).map(drop);
+        }
+        sleep(LOOK_AGAIN);
+    }
+}
+
+/// Whether the holder of a lock may be somebody else than the owner of the segment, who lets go in a moment.
+fn may_be_no_owner(record: Option<&OwnerRecord>) -> bool {
+    record.is_none_or(|record| record.liveness() == Liveness::OutOfSight)
+}
+
+/// `OWNED` for a living owner, or one that nothing shows to be dead, else why it is taken for a dying one.
 fn refuse_living(folder: &Path, record: Option<&OwnerRecord>) -> Result<String, TierError> {
     let liveness = record.map_or(Liveness::Living, OwnerRecord::liveness);
     match liveness {
         Liveness::Dying(reason) => Ok(reason),
-        Liveness::Living => {
+        Liveness::Living | Liveness::OutOfSight => {
             let owner =
                 record.map_or_else(|| "a process that is just starting".to_owned(), ToString::to_string);
             Err(TierError::new(

@@ -2,7 +2,7 @@
 
 use crate::cgroup::Groups;
 use crate::config::{self, Config};
-use crate::region::page_bytes;
+use crate::region::{Region, page_bytes};
 use crate::segment::{Origin, Segment};
 use crate::transfer::Memories;
 use crate::worker::{QUEUE_DEPTH, Worker};
@@ -114,6 +114,12 @@ impl Tier for ShmTier {
                 "huge_pages": region.huge_pages(),
             })
         });
+        let mut warnings = self.segment.warnings.clone();
+        if self.worker.memories().regions.iter().any(Region::lacks_prefault) {
+            warnings.push(
+                "first writes are slow: this kernel does not prefault (Linux 5.14 and later do)".to_owned(),
+            );
+        }
         let stats = json!({
             "directory": self.segment.directory.path(),
             "adopted": adopted,
@@ -122,7 +128,7 @@ impl Tier for ShmTier {
             "reserve_bytes": self.reserve_bytes,
             "under_way": self.worker.under_way(),
             "counts": self.worker.counts(),
-            "warnings": self.segment.warnings,
+            "warnings": warnings,
         });
         stats.to_string()
     }

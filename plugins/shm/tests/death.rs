@@ -31,6 +31,7 @@ fn roles() {
             ready_until_killed("")
         }
         "outgrow a control group" => outgrow(Path::new(&argument)),
+        "grow on an old kernel" => grow_unprefaulted(Path::new(&argument)),
         "fill a small file system" => fill(Path::new(&argument)),
         other => panic!("no role {other:?}"),
     }
@@ -59,15 +60,64 @@ fn own(directory: &Path, pass_on: bool) -> ! {
 }
 
 fn lock_a_page(pages: &fs::File) {
+    lock(pages, 4096, 4096);
+}
+
+/// Takes the lock on a range of a file; a length of 0 is to the end.
+fn lock(file: &fs::File, start: i64, length: i64) {
     let range = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 4096,
-        l_len: 4096,
+        l_start: start,
+        l_len: length,
         l_pid: 0,
     };
     // SAFETY: the file is open, and the command reads one `flock`.
-    assert_eq!(unsafe { libc::fcntl(pages.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) }, 0);
+    assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) }, 0);
+}
+
+/// Grows where `madvise` knows no MADV_POPULATE_WRITE, as before Linux 5.14, and writes into what it got.
+fn grow_unprefaulted(root: &Path) -> ! {
+    if let Err(error) = forget_how_to_prefault() {
+        ready_until_killed(&format!("without a filter: {error}"));
+    }
+    let mut patient = config(&root.join("segment"));
+    patient["regions"][2]["prefault"] = json!(true);
+    let mut tier = open(&patient);
+    for offset in [0, MIB] {
+        assert_eq!(allocate(&mut tier, 2, offset, MIB).status, Status::OK);
+    }
+    write(&tier, "arena-0", MIB + 100, b"hot set");
+    assert_eq!(read(&tier, "arena-0", MIB + 100, 7), b"hot set");
+    let warnings = stats(&tier)["warnings"].to_string();
+    tier.close(CloseMode::Unlink).unwrap();
+    ready_until_killed(&warnings)
+}
+
+/// From here on the calls of this thread, and of those that it starts, that want to prefault fail with EINVAL.
+fn forget_how_to_prefault() -> std::io::Result<()> {
+    let load = |offset: u32| (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
+    let unless = |value: u32, skip: u8| (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, skip, value);
+    let end = |verdict: u32| (libc::BPF_RET | libc::BPF_K, 0, 0, verdict);
+    // In `seccomp_data` the call's number comes first; the lower half of the third argument lies at 32.
+    let program = [
+        load(0),
+        unless(libc::SYS_madvise as u32, 3),
+        load(32),
+        unless(libc::MADV_POPULATE_WRITE as u32, 1),
+        end(libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32),
+        end(libc::SECCOMP_RET_ALLOW),
+    ];
+    let mut program = program.map(|(code, jt, jf, k)| libc::sock_filter { code: code as u16, jt, jf, k });
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: the calls change only what this thread may do; the filter is read before the second one returns.
+    let results = unsafe {
+        [
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
+            libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter),
+        ]
+    };
+    if results == [0, 0] { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// Takes all there is of a file system of 16 MiB and asks for more. A SIGBUS would end it unready.
@@ -241,6 +291,53 @@ fn gc_from_another_pid_namespace_keeps_a_live_segment() {
     assert_eq!(report["removed"], json!([]), "{report}");
     assert!(report["kept"][0]["reason"].as_str().unwrap().contains(&format!("pid {}", owner.pid())));
     assert!(scratch.segment().join("arena-0").exists());
+}
+
+#[test]
+fn a_gc_that_cannot_be_told_from_an_owner_is_waited_for() {
+    let scratch = Scratch::new();
+    let (owner, _) = Actor::start("own", scratch.segment().to_str().unwrap());
+    owner.kill();
+    // As if the dead owner had lived in another PID namespace.
+    let path = scratch.segment().join("owner");
+    let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    record["pid_namespace"] = json!("pid:[1]");
+    fs::write(&path, record.to_string()).unwrap();
+
+    let collector = fs::File::options().read(true).write(true).open(&path).unwrap();
+    lock(&collector, 0, 0);
+    let opening = std::thread::spawn({
+        let config = config(&scratch.segment());
+        move || try_open(&config).map(|tier| tier.capabilities().unwrap().has(feature::ADOPTED))
+    });
+    // Long enough for it to see the lock, most times; it must succeed whether it does or not.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    drop(collector);
+    assert!(opening.join().unwrap().expect("it waits"), "the dead owner's segment is adopted");
+}
+
+#[test]
+fn an_owner_out_of_sight_that_stays_is_a_living_one() {
+    let scratch = Scratch::new();
+    let (_owner, _) = Actor::start("own", scratch.segment().to_str().unwrap());
+    let path = scratch.segment().join("owner");
+    let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    record["pid_namespace"] = json!("pid:[1]");
+    fs::write(&path, record.to_string()).unwrap();
+    assert_eq!(try_open(&config(&scratch.segment())).unwrap_err().status, Status::OWNED);
+}
+
+#[test]
+fn a_kernel_that_cannot_prefault_grows_all_the_same_and_it_is_said() {
+    let scratch = Scratch::new();
+    let (_actor, said) = Actor::start("grow on an old kernel", scratch.path().to_str().unwrap());
+    if let Some(why) = said.strip_prefix("without a filter: ") {
+        println!(
+            "SKIPPED death::a_kernel_that_cannot_prefault: this machine lets nobody filter system calls: {why}"
+        );
+        return;
+    }
+    assert_eq!(said.matches("does not prefault").count(), 1, "{said}");
 }
 
 #[test]
