@@ -3,6 +3,7 @@
 //! A new command is one file with an `Args` that implements `Run`, and one line in the list below. Its doc comment
 //! is its help text. Results go to standard output, everything else to standard error.
 
+mod descriptors;
 mod exit;
 mod globals;
 mod output;

@@ -8,8 +8,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 
 use cascade_tier::Library;
+use rustix::process::Rlimit;
 
-use super::{Context, Exit, Failure, Run, output, signals, tiers};
+use super::{Context, Exit, Failure, Run, descriptors, output, signals, tiers};
 use crate::config::Loaded;
 use crate::engine::{Ended, Engine, EngineError, Stop};
 
@@ -41,9 +42,10 @@ impl Run for Args {
         let loaded = context.configuration()?;
         // Before any thread is started: all of them are to leave the signals to the pump.
         let signals = signals::descriptor()?;
+        let limit = descriptors::raise();
         let shm = load_tiers(&loaded)?;
         let mut engine = Engine::start(loaded.config, &shm).map_err(failure)?;
-        let ended = self.serve(&mut engine, signals);
+        let ended = self.serve(&mut engine, signals, limit);
         // However it ended: what the engine has in shared memory goes.
         let closed = engine.close().map_err(failure);
         let (ended, summary) = (ended?, closed?);
@@ -61,9 +63,9 @@ impl Run for Args {
 
 impl Args {
     /// Tells that clients may attach, starts the command if there is one, and serves until something ends it.
-    fn serve(&self, engine: &mut Engine, signals: OwnedFd) -> Result<Ended, Failure> {
+    fn serve(&self, engine: &mut Engine, signals: OwnedFd, limit: Rlimit) -> Result<Ended, Failure> {
         self.announce(engine)?;
-        let child = start_child(&self.command, engine)?;
+        let child = start_child(&self.command, engine, limit)?;
         engine.run(Stop::new(signals, child)).map_err(failure)
     }
 
@@ -106,11 +108,12 @@ fn load_tiers(loaded: &Loaded) -> Result<Library, Failure> {
     })
 }
 
-fn start_child(command: &[OsString], engine: &Engine) -> Result<Option<Child>, Failure> {
+fn start_child(command: &[OsString], engine: &Engine, limit: Rlimit) -> Result<Option<Child>, Failure> {
     let Some((program, arguments)) = command.split_first() else { return Ok(None) };
     let mut command = Command::new(program);
     command.args(arguments).env("CASCADE_SOCKET", engine.socket());
     signals::unblock_in(&mut command);
+    descriptors::restore_in(&mut command, limit);
     let child = command.spawn().map_err(|error| {
         Failure::new(Exit::Usage, format!("cannot run {}: {error}", program.to_string_lossy()))
     })?;

@@ -14,6 +14,7 @@ mod door;
 mod evict;
 mod grants;
 mod memory;
+mod metrics;
 mod numa;
 mod peer;
 mod plan;

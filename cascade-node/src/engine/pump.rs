@@ -23,6 +23,7 @@ use super::clients::{Clients, PageLock, is_locked};
 use super::door::{Door, Knock};
 use super::grants::Grants;
 use super::memory::SegmentMemory;
+use super::metrics::MetricsFile;
 use super::plan::{Plan, directory_of};
 use super::stop::{Ended, Stop};
 use super::store::Store;
@@ -47,6 +48,8 @@ const RELIEF_CHUNKS: u64 = 8;
 const GROWTH_PAUSE_NS: u64 = 1_000_000_000;
 /// How long a clean stop waits for clients to give their claims back.
 const STOP_WAIT: Duration = Duration::from_secs(2);
+/// How long a clean stop waits for the last metrics to be written.
+const METRICS_WAIT: Duration = Duration::from_secs(2);
 /// How often housekeeping is done at most: locks, metrics, lingering slots.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
 /// How often the machine's memory is looked at.
@@ -69,6 +72,7 @@ pub struct Engine {
     pub(super) store: Store,
     pub(super) clients: Clients,
     pub(super) door: Door,
+    pub(super) metrics: Option<MetricsFile>,
     pub(super) started: Instant,
     pub(super) epoch: u64,
     grants: Grants,
@@ -105,10 +109,22 @@ impl Engine {
         });
         let socket = std::env::var_os("CASCADE_SOCKET").map(std::path::PathBuf::from);
         let socket = socket.unwrap_or_else(|| memory.directory().join("node.sock"));
+        let door = match Door::open(&socket) {
+            Ok(door) => door,
+            Err(error) => {
+                // What was just made goes again; what a former node left stays for the next.
+                if !memory.adopted() {
+                    memory.close()?;
+                }
+                return Err(error);
+            }
+        };
         let mut engine = Self {
             store: Store::new(segment, policy),
             clients: Clients::default(),
-            door: Door::open(&socket)?,
+            door,
+            metrics: MetricsFile::at(&config.metrics.textfile)
+                .map_err(EngineError::io("start the metrics' writer"))?,
             grants: Grants::new(&config.clients, flow),
             bell: Doorbell::new()?,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)
@@ -233,7 +249,7 @@ impl Engine {
         self.store.segment().close();
         let deadline = Instant::now() + STOP_WAIT;
         let summary = report::summary(&self);
-        report::write_metrics(&self);
+        report::post_metrics(&self);
         while self.store.evict_all() > 0 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -243,6 +259,11 @@ impl Engine {
         }
         drop(self.door);
         self.memory.close()?;
+        if let Some(metrics) = self.metrics
+            && !metrics.finish(METRICS_WAIT)
+        {
+            tracing::warn!("the metrics file's file system does not answer; its last state is lost");
+        }
         Ok(summary)
     }
 
@@ -409,7 +430,7 @@ impl Engine {
         }
         if self.reported.elapsed() >= Duration::from_millis(self.config.metrics.interval_ms) {
             self.reported = Instant::now();
-            report::write_metrics(self);
+            report::post_metrics(self);
         }
     }
 

@@ -1,7 +1,6 @@
 //! What the node tells: status as JSON, Prometheus text, one line at the end.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use cascade_core::key::BlockKey;
 use serde_json::{Value, json};
@@ -106,23 +105,11 @@ pub(super) fn summary(engine: &Engine) -> String {
     )
 }
 
-/// Rewrites the Prometheus text file, if one is configured.
-pub(super) fn write_metrics(engine: &Engine) {
-    let path = &engine.config.metrics.textfile;
-    if path.as_os_str().is_empty() {
-        return;
+/// Has the Prometheus text file rewritten, if one is configured. Waits for no file.
+pub(super) fn post_metrics(engine: &Engine) {
+    if let Some(file) = &engine.metrics {
+        file.post(metrics(engine));
     }
-    if let Err(error) = replace(path, &metrics(engine)) {
-        tracing::warn!(path = %path.display(), %error, "cannot write the metrics file");
-    }
-}
-
-/// Readers see the old file or the new one, never a part.
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    std::fs::write(&temporary, text)?;
-    std::fs::rename(&temporary, path)
 }
 
 fn metrics(engine: &Engine) -> String {
