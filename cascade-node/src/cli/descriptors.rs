@@ -23,6 +23,6 @@ pub(super) fn raise() -> Rlimit {
 pub(super) fn restore_in(command: &mut Command, before: Rlimit) {
     // SAFETY: between fork and exec only `setrlimit` runs, which is a bare system call.
     unsafe {
-        command.pre_exec(move || setrlimit(Resource::Nofile, before.clone()).map_err(io::Error::from));
+        command.pre_exec(move || setrlimit(Resource::Nofile, before).map_err(io::Error::from));
     }
 }
