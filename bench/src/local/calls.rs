@@ -22,6 +22,7 @@ const CHAIN_BLOCKS: usize = 64;
 pub(crate) fn measure(scene: &mut Scene, figures: &mut Map<String, Value>) -> Result<(), Box<dyn Error>> {
     // A share of the slots is kept free or handed out.
     let room = scene.effort.capacity_bytes as usize / PIECE_BYTES * 8 / 10;
+    scene.warm(PIECE_BYTES)?;
     let mut clock = Latencies::default();
     (0..scene.effort.calls).for_each(|_| clock.time(|| ()));
     enter(figures, "clock", &clock);

@@ -24,7 +24,7 @@ pub(crate) fn measure(scene: &mut Scene, figures: &mut Map<String, Value>) -> Re
             continue;
         }
         let in_round = Scene::pieces_per_round(bytes) * bytes;
-        warm(scene, bytes)?;
+        scene.warm(bytes)?;
         get(scene, bytes, 1)?.enter(figures, &format!("copy_out_{name}"), in_round);
         put(scene, bytes, 1)?.enter(figures, &format!("put_{name}"), in_round);
         if name == "2mib" {
@@ -35,7 +35,7 @@ pub(crate) fn measure(scene: &mut Scene, figures: &mut Map<String, Value>) -> Re
     for (fragments, fragment_bytes) in FRAGMENTED {
         let bytes = fragments * fragment_bytes;
         let in_round = Scene::pieces_per_round(bytes) * bytes;
-        warm(scene, bytes)?;
+        scene.warm(bytes)?;
         let ratios = [put(scene, bytes, fragments)?, get(scene, bytes, fragments)?];
         for (way, (ratio, worst)) in ["put", "get"].into_iter().zip(ratios.into_iter().zip(&mut worst)) {
             ratio.enter(figures, &format!("vectored_{way}_{fragments}"), in_round);
@@ -48,14 +48,6 @@ pub(crate) fn measure(scene: &mut Scene, figures: &mut Map<String, Value>) -> Re
         figures.insert(format!("vectored_{way}_ratio_spread"), ratio.spread.to_vec().into());
     }
     Ok(())
-}
-
-/// Lets every slot that this size will use be seen once by this process, so that no page fault is measured. By a new
-/// client: slots of another size that the former one was handed would keep their chunks from being cut for this one.
-fn warm(scene: &mut Scene, bytes: usize) -> Result<(), Box<dyn Error>> {
-    scene.attach_anew()?;
-    let all = scene.effort.capacity_bytes as usize * 5 / 4;
-    scene.populate(bytes, all).map(drop)
 }
 
 /// A walk through memory, piece by piece: the i-th fragment of each in the i-th of equal regions, as layers lie.

@@ -67,6 +67,16 @@ impl Scene {
         Ok(Self { instance: instance.to_owned(), client, effort, near, far, names: 0 })
     }
 
+    /// Lets every slot that this size will use be seen once by this process, so that no page fault is measured. By a new
+    /// client: slots of another size that the former one was handed would keep their chunks from being cut for this one.
+    ///
+    /// # Errors
+    /// The node is gone, or does not take a piece.
+    pub(crate) fn warm(&mut self, piece_bytes: usize) -> Result<(), Box<dyn Error>> {
+        self.attach_anew()?;
+        self.populate(piece_bytes, self.effort.capacity_bytes as usize * 5 / 4).map(drop)
+    }
+
     /// Goes on as another client.
     ///
     /// # Errors
