@@ -138,7 +138,10 @@ mod tests {
     #[test]
     fn a_writer_that_never_comes_back_is_left_behind() {
         let (_never, gate) = mpsc::channel::<()>();
-        let file = MetricsFile::start(move |_| drop(gate.recv())).unwrap();
+        let file = MetricsFile::start(move |_| {
+            let _ = gate.recv();
+        })
+        .unwrap();
         file.post("stuck".into());
         assert!(!file.finish(Duration::from_millis(1)));
     }

@@ -1,8 +1,9 @@
 //! The engine: one thread that owns a segment and serves its clients.
 //!
-//! The way of a put: a client takes a grant and posts a commit; `pump` finds it in the client's ring, `store`
-//! publishes it. The way of a death: `clients` sees the pidfd or the lock, what the client held goes back to the
-//! store. The way of a start: `plan` sizes, `memory` opens or adopts through the shm tier, `adopt` rebuilds.
+//! The way of a put: a client takes a grant and posts a commit; `pump` turns to it, `service` reads its ring, `store`
+//! publishes it, `grants` fills its lane again and lets the flow decide whether `evict` must make room. The way of a death:
+//! `clients` sees the pidfd or the lock, `service` buries. The way of a start: `plan` sizes, `memory` opens or adopts through
+//! the shm tier, `adopt` rebuilds, `door` opens, `reception` lets clients in.
 //!
 //! Absent on purpose: locks. All books belong to the pump's thread; clients are reached through shared words only.
 
@@ -19,8 +20,10 @@ mod numa;
 mod peer;
 mod plan;
 mod pump;
+mod reception;
 mod recut;
 mod report;
+mod service;
 mod stop;
 mod store;
 mod threshold;

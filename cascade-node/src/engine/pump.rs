@@ -9,39 +9,29 @@ use std::time::{Duration, Instant};
 
 use cascade_core::bell::Bell;
 use cascade_core::flow::{Flow, Watermarks};
-use cascade_core::page::RING_ENTRIES;
 use cascade_core::policy;
-use cascade_core::request::{Request, Ticket, Verdict};
 use cascade_core::sync::Ordering;
-use cascade_core::wire::Frame;
 use cascade_tier::Library;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::bell::Doorbell;
 use super::clients::{Clients, PageLock, is_locked};
-use super::door::{Door, Knock};
+use super::door::Door;
 use super::grants::Grants;
 use super::memory::SegmentMemory;
 use super::metrics::MetricsFile;
 use super::plan::{Plan, directory_of};
+use super::service::answer;
 use super::stop::{Ended, Stop};
 use super::store::Store;
-use super::{EngineError, numa, random_word, report};
+use super::{EngineError, report};
 use crate::config::{Config, PolicyName};
 
-/// Requests of one client that are served before the next one's turn.
-const TURN_REQUESTS: u64 = 64;
 /// How long the pump looks for more before it sleeps.
 const SPIN: Duration = Duration::from_micros(40);
 /// How long a busy pump may go without a look at the door, at deaths and at signals.
 const LOOK: Duration = Duration::from_millis(1);
-/// Blocks whose touches are taken up in one turn for one client.
-const TURN_TOUCHED_BLOCKS: usize = 8192;
-/// Bytes of suspected pieces that are read in one turn for one client; what is beyond is suspected again.
-const TURN_SUSPECT_BYTES: u64 = 16 << 20;
-/// Frames that are read from one connection before the others' turn.
-const TURN_FRAMES: usize = 16;
 /// Chunks that are given back at one look at the machine's memory.
 const RELIEF_CHUNKS: u64 = 8;
 /// How long a growth that was refused is not tried again.
@@ -60,9 +50,9 @@ const BELL: u64 = 2;
 const TIER: u64 = 3;
 const SIGNALS: u64 = 4;
 /// Tokens of connections: the connection's number from here on.
-const CONNECTION: u64 = 1 << 32;
+pub(super) const CONNECTION: u64 = 1 << 32;
 /// Tokens of pidfds: the page's number from here on.
-const PIDFD: u64 = 1 << 62;
+pub(super) const PIDFD: u64 = 1 << 62;
 
 /// A started node.
 #[derive(Debug)]
@@ -75,13 +65,13 @@ pub struct Engine {
     pub(super) metrics: Option<MetricsFile>,
     pub(super) started: Instant,
     pub(super) epoch: u64,
-    grants: Grants,
-    bell: Doorbell,
-    epoll: OwnedFd,
+    pub(super) grants: Grants,
+    pub(super) bell: Doorbell,
+    pub(super) epoll: OwnedFd,
     /// The NUMA domain of each arena, where it has one.
-    domains: Vec<Option<u32>>,
+    pub(super) domains: Vec<Option<u32>>,
     reserve_bytes: u64,
-    suspect_bytes: u64,
+    pub(super) suspect_bytes: u64,
     housekept: Instant,
     looked_at_memory: Instant,
     reported: Instant,
@@ -132,7 +122,7 @@ impl Engine {
             started: Instant::now(),
             domains: plan.domains,
             reserve_bytes: plan.reserve_bytes,
-            suspect_bytes: TURN_SUSPECT_BYTES,
+            suspect_bytes: 0,
             housekept: Instant::now(),
             looked_at_memory: Instant::now(),
             reported: Instant::now(),
@@ -287,128 +277,6 @@ impl Engine {
         self.grants.collect_growth(&mut self.store, &mut self.memory)
     }
 
-    /// Serves one client: its touches, then some of its requests.
-    fn serve(&mut self, page: u16) -> bool {
-        let Some(client) = self.clients.get_mut(page) else { return false };
-        if client.fenced {
-            return false;
-        }
-        let Some(shared) = self.store.segment().page(page) else { return false };
-        let seen = client.touches_seen;
-        let store = &mut self.store;
-        let (mut touched, mut last) = (0, None);
-        client.touches_seen = shared.touches().read_while(seen, |touch| {
-            // A client that matches the same chain again and again says so once.
-            if last.replace(touch) != Some(touch) {
-                touched += store.touch(touch);
-            }
-            touched < TURN_TOUCHED_BLOCKS
-        });
-        self.suspect_bytes = TURN_SUSPECT_BYTES;
-        let mut worked = client.touches_seen != seen;
-        let ring = shared.ring();
-        for _ in 0..TURN_REQUESTS {
-            let request = match ring.pending() {
-                Ok(0) => break,
-                Ok(_) => Request::decode(&ring.peek()).ok(),
-                Err(_) => None,
-            };
-            let Some(request) = request else {
-                self.fence(page);
-                return true;
-            };
-            self.handle(page, request);
-            ring.done();
-            worked = true;
-        }
-        if worked {
-            self.wake(page);
-        }
-        worked
-    }
-
-    fn handle(&mut self, page: u16, request: Request) {
-        match request {
-            Request::Commit { slot, meta, parent, ticket } => {
-                let verdict = self.store.publish(page, slot, &meta, &parent);
-                if matches!(verdict, Verdict::NoRoom | Verdict::NotYours) {
-                    self.store.counters.puts_refused += 1;
-                }
-                if let Some(ticket) = ticket {
-                    answer(&self.store, &self.clients, page, ticket, verdict);
-                }
-                if let Some(slot_bytes) = self.store.segment().geometry().slot_bytes(meta.len_bytes) {
-                    self.grants.top_up(&mut self.store, &mut self.memory, page, slot_bytes);
-                }
-            }
-            Request::Reserve { len_bytes, deadline_ns, ticket } => {
-                let verdict = self.grants.reserve(
-                    &mut self.store,
-                    &mut self.memory,
-                    page,
-                    len_bytes,
-                    deadline_ns,
-                    ticket,
-                );
-                if let Some(verdict) = verdict {
-                    answer(&self.store, &self.clients, page, ticket, verdict);
-                }
-            }
-            Request::Abort { slot } => self.store.take_back(page, slot),
-            Request::Suspect { slot } => {
-                let read_bytes = self.store.suspect(slot, self.suspect_bytes);
-                self.suspect_bytes = self.suspect_bytes.saturating_sub(read_bytes);
-            }
-            Request::Cancel { ticket } => {
-                if self.grants.cancel(page, ticket) {
-                    answer(&self.store, &self.clients, page, ticket, Verdict::Expired);
-                }
-            }
-            Request::Flush { ticket } => answer(&self.store, &self.clients, page, ticket, Verdict::Flushed),
-        }
-    }
-
-    /// Rings a client that sleeps.
-    fn wake(&self, page: u16) {
-        let Some(shared) = self.store.segment().page(page) else { return };
-        if Bell::new(shared.asleep()).must_ring()
-            && let Some(bell) = self.clients.get(page).and_then(|client| client.bell.as_ref())
-        {
-            bell.ring();
-        }
-    }
-
-    /// Stops listening to a client that sent nonsense. What it may still write stays its own until it is dead.
-    fn fence(&mut self, page: u16) {
-        self.store.counters.confused_clients += 1;
-        if let Some(client) = self.clients.get_mut(page) {
-            tracing::warn!(page, pid = client.pid, "a client sent a request that is none: it is cut off");
-            client.fenced = true;
-            if let Some(connection) = client.connection.take() {
-                self.door.shut(connection);
-            }
-        }
-        self.grants.forget(page);
-    }
-
-    /// Takes back all that a dead client held. Its complete commits are published first.
-    fn bury(&mut self, page: u16) {
-        // What it had posted is served; a ring holds no more than that, whoever still writes to it.
-        for _ in 0..RING_ENTRIES as u64 / TURN_REQUESTS {
-            if !self.serve(page) {
-                break;
-            }
-        }
-        if let Some(client) = self.clients.remove(page)
-            && let Some(connection) = client.connection
-        {
-            self.door.shut(connection);
-        }
-        self.grants.forget(page);
-        self.store.counters.deaths += 1;
-        self.store.forget(page);
-    }
-
     fn housekeep(&mut self) {
         if self.housekept.elapsed() < HOUSEKEEPING {
             return;
@@ -496,173 +364,9 @@ impl Engine {
         None
     }
 
-    fn let_in(&mut self) {
-        while let Some((connection, fd)) = self.door.accept() {
-            let watched = epoll::add(
-                &self.epoll,
-                fd,
-                EventData::new_u64(CONNECTION + connection),
-                EventFlags::IN | EventFlags::RDHUP,
-            );
-            if watched.is_err() {
-                self.door.shut(connection);
-            }
-        }
-    }
-
-    fn listen(&mut self, connection: u64) {
-        for _ in 0..TURN_FRAMES {
-            match self.door.read(connection) {
-                Ok(Knock::Frame(frame)) => self.reply(connection, frame),
-                Ok(Knock::Nothing) => return,
-                Ok(Knock::End) => return self.hang_up(connection),
-                Err(error) => {
-                    self.door.send(connection, &Frame::Refused(error.to_string()), &[]);
-                    return self.hang_up(connection);
-                }
-            }
-        }
-        // Who asks waits for the answer; nobody has so many questions at once.
-        self.door.send(
-            connection,
-            &Frame::Refused("too many frames without waiting for answers".into()),
-            &[],
-        );
-        self.hang_up(connection);
-    }
-
-    /// The connection is over. Whether its client is, the lock on its page tells.
-    fn hang_up(&mut self, connection: u64) {
-        self.door.shut(connection);
-        let pages = self.clients.pages();
-        let client = pages
-            .into_iter()
-            .find(|&page| self.clients.get(page).is_some_and(|client| client.connection == Some(connection)));
-        if let Some(page) = client {
-            if let Some(client) = self.clients.get_mut(page) {
-                client.connection = None;
-            }
-            if let Some(_lock) = PageLock::take(self.memory.pages_fd(), page) {
-                self.bury(page);
-            }
-        }
-    }
-
-    fn reply(&mut self, connection: u64, frame: Frame) {
-        match frame {
-            Frame::Attach { segment_id, page, owner } => self.attach(connection, segment_id, page, owner),
-            Frame::Query(name) => {
-                let answer = match report::answer(self, &name) {
-                    Some(answer) => Frame::Answer(answer.to_string()),
-                    None => Frame::Refused(format!("this node has no answer to {name:?}")),
-                };
-                self.door.send(connection, &answer, &[]);
-            }
-            Frame::Attached { .. } | Frame::Refused(_) | Frame::Answer(_) => {
-                self.door.send(connection, &Frame::Refused("a node asks, it is not answered".into()), &[]);
-                self.hang_up(connection);
-            }
-        }
-    }
-
-    fn attach(&mut self, connection: u64, segment_id: u64, page: u16, owner: u64) {
-        let has_one = self.clients.iter().any(|(_, client)| client.connection == Some(connection));
-        let result = match has_one {
-            true => Err("this connection has attached already".to_owned()),
-            false => self.admit(connection, segment_id, page, owner),
-        };
-        let attached = result.and_then(|page| self.welcome(connection, page).map(|()| page));
-        if let Err(reason) = attached {
-            tracing::warn!(%reason, "a client could not attach");
-            self.door.send(connection, &Frame::Refused(reason), &[]);
-            self.hang_up(connection);
-        }
-    }
-
-    /// Finds the client's page: the one it had, or a free one.
-    fn admit(&mut self, connection: u64, segment_id: u64, page: u16, owner: u64) -> Result<u16, String> {
-        let segment = self.memory.segment();
-        let again = segment_id == segment.id()
-            && owner != 0
-            && self.clients.get(page).is_some_and(|client| client.owner == owner && !client.fenced);
-        let page = if again {
-            page
-        } else {
-            let clients_max = segment.geometry().clients_max as u16;
-            let page = (0..clients_max).find(|&page| self.clients.get(page).is_none()).ok_or_else(|| {
-                format!("all {clients_max} client pages are taken: raise segment.clients_max")
-            })?;
-            let shared = segment.page(page).ok_or("the page is outside of the segment")?;
-            shared.clear();
-            let owner = random_word();
-            shared.owner().store(owner, Ordering::Release);
-            self.clients.insert(page, owner);
-            self.store.admit(page);
-            page
-        };
-        let bell = Doorbell::new().map_err(|error| error.to_string())?;
-        let pid = self.door.pid(connection);
-        if let Some(client) = self.clients.get_mut(page) {
-            client.bell = Some(bell);
-            client.connection = Some(connection);
-            client.pid = pid;
-        }
-        let near = pid
-            .and_then(numa::domain_of)
-            .and_then(|domain| self.domains.iter().position(|&arena_domain| arena_domain == Some(domain)));
-        if let Some(arena) = near {
-            self.store.keep_near(page, arena as u8);
-        }
-        self.watch_process(page, pid);
-        self.store.counters.attachments += 1;
-        Ok(page)
-    }
-
-    fn watch_process(&mut self, page: u16, pid: Option<i32>) {
-        let pidfd = pid
-            .and_then(rustix::process::Pid::from_raw)
-            .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
-        let Some(pidfd) = pidfd else { return };
-        let watched = self.watch(pidfd.as_fd(), PIDFD + u64::from(page)).is_ok();
-        if let Some(client) = self.clients.get_mut(page).filter(|_| watched) {
-            client.pidfd = Some(pidfd);
-        }
-    }
-
-    fn welcome(&mut self, connection: u64, page: u16) -> Result<(), String> {
-        let client = self.clients.get(page).ok_or("the client has gone")?;
-        let bell = client.bell.as_ref().ok_or("the client has no bell")?;
-        let (memory, arenas) = self.memory.descriptors().map_err(|error| error.to_string())?;
-        let mut descriptors = vec![self.bell.as_fd(), bell.as_fd()];
-        descriptors.extend(memory);
-        let frame = Frame::Attached {
-            segment_id: self.memory.segment().id(),
-            page,
-            owner: client.owner,
-            epoch: self.epoch,
-            arenas,
-        };
-        match self.door.send(connection, &frame, &descriptors) {
-            true => Ok(()),
-            false => Err("the client does not read its answer".into()),
-        }
-    }
-
-    fn watch(&self, fd: BorrowedFd<'_>, token: u64) -> Result<(), EngineError> {
+    pub(super) fn watch(&self, fd: BorrowedFd<'_>, token: u64) -> Result<(), EngineError> {
         epoll::add(&self.epoll, fd, EventData::new_u64(token), EventFlags::IN)
             .map_err(|error| EngineError::io("watch a descriptor")(error.into()))
-    }
-}
-
-/// Writes an answer into the client's page and rings it if it sleeps.
-fn answer(store: &Store, clients: &Clients, page: u16, ticket: Ticket, verdict: Verdict) {
-    let Some(shared) = store.segment().page(page) else { return };
-    let Some(completion) = shared.completion(ticket) else { return };
-    completion.answer(ticket, verdict);
-    if Bell::new(shared.asleep()).must_ring()
-        && let Some(bell) = clients.get(page).and_then(|client| client.bell.as_ref())
-    {
-        bell.ring();
     }
 }
 

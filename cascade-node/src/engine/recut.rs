@@ -31,7 +31,11 @@ impl Store {
             self.catalog.pieces(block).map(|piece| (piece.slot.arena, piece.slot.slot / per_chunk)).collect();
         chunks.into_iter().any(|(arena, chunk)| {
             let Some(content) = self.content(arena, chunk) else { return false };
-            let limit = if at_any_price { usize::MAX } else { COLLATERAL_BLOCKS + content.len() * (1 + COLLATERAL_BLOCKS_EACH) };
+            let limit = if at_any_price {
+                usize::MAX
+            } else {
+                COLLATERAL_BLOCKS + content.len() * (1 + COLLATERAL_BLOCKS_EACH)
+            };
             self.can_all_go(&content, held, limit)
                 && content.into_iter().all(|block| {
                     // Evicting one block may have evicted others of the chunk with it.
