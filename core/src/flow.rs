@@ -149,7 +149,11 @@ mod tests {
         (0..3).for_each(|_| flow.grown());
         assert_eq!(flow.demand(0, 4, occupancy(0, 0)), Action::Evict { slots: 14 });
         assert_eq!(flow.demand(0, 4, occupancy(14, 0)), Action::Nothing);
-        assert_eq!(flow.demand(0, 4, occupancy(4, 0)), Action::Nothing, "from the high watermark to the low one");
+        assert_eq!(
+            flow.demand(0, 4, occupancy(4, 0)),
+            Action::Nothing,
+            "from the high watermark to the low one"
+        );
     }
 
     #[test]
