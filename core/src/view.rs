@@ -89,13 +89,19 @@ impl<'m> Region<'m> {
 /// Asks the processor for the line that `words` starts in, ahead of a read. Never faults.
 #[inline]
 pub fn prefetch(words: &[AtomicU64]) {
+    prefetch_at(words.as_ptr().cast());
+}
+
+/// Asks the processor for the line at any address, mapped or not. Never faults.
+#[inline]
+pub fn prefetch_at(address: *const u8) {
     #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
     // SAFETY: a prefetch is a hint; it dereferences nothing. SSE is part of x86-64.
     unsafe {
-        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(words.as_ptr().cast());
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(address.cast());
     }
     #[cfg(not(all(target_arch = "x86_64", not(loom), not(miri))))]
-    let _ = words;
+    let _ = address;
 }
 
 #[cfg(all(test, not(loom)))]

@@ -91,8 +91,11 @@ impl Attachment {
     fn claim_published(&self, id: &PieceId, hash: u64, cell: usize) -> Option<Claim> {
         let segment = self.segment();
         let hazard = self.page().hazard(cell);
+        segment.index().prefetch(hash);
         segment.index().candidates(hash).find_map(|at| {
             let line = segment.line(at.arena, at.slot)?;
+            // The line and the bytes are two misses; asked for together they cost one.
+            self.mapping().prefetch(at);
             let seen = settled(&line)?;
             let slot = SlotRef { arena: at.arena, slot: at.slot, generation: seen.generation };
             if !hazard::protect(hazard, slot, line.state_word(), Reader::Anyone) {

@@ -7,10 +7,11 @@
 use crate::error::Error;
 use cascade_core::checksum::Crc32c;
 use cascade_core::copy::{self, Copier};
+use cascade_core::index::Location;
 use cascade_core::page::PAGE_BYTES;
 use cascade_core::segment::{ARENAS_MAX, LayoutError, Segment};
 use cascade_core::slot::SlotRef;
-use cascade_core::view::Region;
+use cascade_core::view::{Region, prefetch_at};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{Mode, OFlags};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -23,6 +24,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Bytes that the kernel maps around a page that is read for the first time (`fault_around_bytes`, its default): the
 /// unit in which a process remembers what it has mapped for writing.
 const STRETCH_BYTES: u64 = 64 << 10;
+
+/// Lines of a slot's bytes that are asked for ahead: enough for the processor to see where this goes.
+const PREFETCH_LINES: usize = 8;
 
 /// A page that the kernel wipes in a forked child: one load tells which side of the fork this is.
 #[derive(Debug)]
@@ -124,6 +128,21 @@ impl Mapping {
     #[inline]
     pub(crate) fn is_forked(&self) -> bool {
         self.marker.is_child()
+    }
+
+    /// Asks the processor for the line of a slot and for where its bytes begin, ahead of a look at either.
+    #[inline]
+    pub(crate) fn prefetch(&self, at: Location) {
+        if let Some(line) = self.segment.line(at.arena, at.slot) {
+            prefetch_at(std::ptr::from_ref(line.state_word()).cast());
+        }
+        // The generation is no part of where bytes lie.
+        let slot = SlotRef { arena: at.arena, slot: at.slot, generation: 1 };
+        if let Some(bytes) = self.segment.bytes(slot, 0) {
+            for line in 0..PREFETCH_LINES {
+                prefetch_at(bytes.as_ptr().wrapping_add(line * 64));
+            }
+        }
     }
 
     /// [`Mapping::extent`] of a slot that is to be written, whose memory this process has mapped then.
