@@ -6,7 +6,7 @@
 
 use crate::error::Error;
 use cascade_core::checksum::Crc32c;
-use cascade_core::copy::{self, Copier};
+use cascade_core::copy::{self, Copier, Fragment};
 use cascade_core::index::Location;
 use cascade_core::page::PAGE_BYTES;
 use cascade_core::segment::{ARENAS_MAX, LayoutError, Segment};
@@ -216,13 +216,16 @@ impl Extent {
     pub(crate) unsafe fn copy_to(&self, targets: &mut [IoSliceMut<'_>], seal: Crc32c) -> Crc32c {
         let mut copier = Copier::new(self.len, seal);
         let mut done = 0;
-        for target in targets {
+        let fragments = targets.iter_mut().map(|target| {
             let len = target.len().min(self.len - done);
-            // SAFETY: `done + len` is at most the extent's length, `len` at most the target's; a target in private
-            // memory does not overlap a mapping.
-            unsafe { copier.copy(target.as_mut_ptr(), self.base.as_ptr().add(done), len) };
+            // SAFETY: `done + len` is at most the extent's length.
+            let source = unsafe { self.base.as_ptr().add(done) };
             done += len;
-        }
+            Fragment { target: target.as_mut_ptr(), source, len }
+        });
+        // SAFETY: every fragment lies within the extent and within its target; a target in private memory does not
+        // overlap a mapping.
+        unsafe { copier.copy_fragments(fragments) };
         assert!(done == self.len, "the caller checked that the targets have room");
         copier.finish()
     }
@@ -237,12 +240,16 @@ impl Extent {
     pub(crate) unsafe fn copy_from(&self, sources: &[IoSlice<'_>], seal: Crc32c) -> Crc32c {
         let mut copier = Copier::new(self.len, seal);
         let mut done = 0;
-        for source in sources {
+        let fragments = sources.iter().map(|source| {
             assert!(source.len() <= self.len - done);
-            // SAFETY: within the extent, as asserted just above; a source in private memory does not overlap a mapping.
-            unsafe { copier.copy(self.base.as_ptr().add(done), source.as_ptr(), source.len()) };
+            // SAFETY: within the extent, as asserted just above.
+            let target = unsafe { self.base.as_ptr().add(done) };
             done += source.len();
-        }
+            Fragment { target, source: source.as_ptr(), len: source.len() }
+        });
+        // SAFETY: every fragment lies within the extent and within its source; a source in private memory does not
+        // overlap a mapping.
+        unsafe { copier.copy_fragments(fragments) };
         assert!(done == self.len);
         copier.finish()
     }
