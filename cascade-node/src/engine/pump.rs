@@ -29,7 +29,7 @@ use super::{EngineError, report};
 use crate::config::{Config, PolicyName};
 
 /// How long the pump looks for more before it sleeps.
-const SPIN: Duration = Duration::from_micros(40);
+const SPIN: Duration = Duration::from_micros(200);
 /// How long a busy pump may go without a look at the door, at deaths and at signals.
 const LOOK: Duration = Duration::from_millis(1);
 /// Chunks that are given back at one look at the machine's memory.
