@@ -69,19 +69,20 @@ fn the_portable_kernel_is_always_there_and_the_best_comes_first() {
 #[cfg(not(miri))]
 fn the_kernels_on_offer_are_those_whose_instructions_the_standard_library_finds() {
     #[cfg(target_arch = "x86_64")]
-    let (folding, lanes) = {
+    let (zmm, ymm, lanes) = {
         use std::arch::is_x86_feature_detected as has;
         let lanes = has!("avx2") && has!("sse4.2") && has!("pclmulqdq");
-        let wide = has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("vpclmulqdq");
-        (lanes && wide, lanes)
+        let ymm = lanes && has!("vpclmulqdq");
+        (ymm && has!("avx512f") && has!("avx512bw") && has!("avx512vl"), ymm, lanes)
     };
     #[cfg(target_arch = "aarch64")]
-    let (folding, lanes) = {
+    let (zmm, ymm, lanes) = {
         use std::arch::is_aarch64_feature_detected as has;
-        (false, has!("crc") && has!("pmull"))
+        (false, false, has!("crc") && has!("pmull"))
     };
     let offered = |name| Kernel::available().any(|kernel| kernel.name() == name);
-    assert_eq!(offered("folding"), folding);
+    assert_eq!(offered("folding-zmm"), zmm);
+    assert_eq!(offered("folding-ymm"), ymm);
     assert_eq!(offered("lanes"), lanes);
 }
 

@@ -1,21 +1,20 @@
-//! The kernel for processors with AVX-512 and VPCLMULQDQ: folding, a cache line at a time.
+//! The kernels for processors with VPCLMULQDQ: folding, a cache line at a time.
 //!
 //! Sixteen bytes are a polynomial; multiplied by a power of x it can be added to the sixteen bytes that come so much
 //! later without changing the remainder (Gopal and others, "Fast CRC Computation for Generic Polynomials Using
-//! PCLMULQDQ Instruction", Intel, 2009). A 512-bit register folds four of them at once, so one stream is read front to
+//! PCLMULQDQ Instruction", Intel, 2009). Wide registers fold two or four of them at once, so one stream is read front to
 //! back, line by line, in a fraction of the time that memory needs, and the registers that were summed are the ones
-//! that are stored, each as one whole line.
+//! that are stored, line after line.
+//!
+//! The algorithm is here; `zmm` and `ymm` provide [`Registers`].
 
-use core::arch::asm;
 use core::arch::x86_64::{
-    __m128i, __m512i, _mm_clmulepi64_si128, _mm_crc32_u64, _mm_cvtsi32_si128, _mm_cvtsi128_si64,
-    _mm_extract_epi64, _mm_set_epi64x, _mm_xor_si128, _mm512_broadcast_i32x4, _mm512_clmulepi64_epi128,
-    _mm512_extracti32x4_epi32, _mm512_ternarylogic_epi64, _mm512_xor_si512, _mm512_zextsi128_si512,
+    __m128i, _mm_clmulepi64_si128, _mm_crc32_u64, _mm_cvtsi128_si64, _mm_extract_epi64, _mm_set_epi64x,
+    _mm_xor_si128,
 };
 
-use super::kernel::{Kernel, Passes};
 use super::lanes::edge;
-use super::machine::{Avx2, Features};
+use super::machine::Avx2;
 use super::mode::{Mode, Stores};
 use super::span::{LINE_BYTES, Span};
 use crate::checksum::power_of_x;
@@ -23,130 +22,135 @@ use crate::checksum::power_of_x;
 /// Four lines in flight hide the latency of the multiplication.
 const STRIDE_BYTES: usize = 4 * LINE_BYTES;
 
-pub(super) static FOLDING: Kernel = Kernel::new::<Folding>("folding", || Features::read().folding);
+/// The registers that hold a line, and their instructions. Methods are inlined into a function that enables them.
+///
+/// Loads are written in assembly, because the memory may change under them: the compiler must neither repeat nor split
+/// them.
+///
+/// # Safety
+///
+/// For all methods: the processor has the instructions, and pointers are valid for the line at `AT`, at any alignment.
+pub(super) trait Registers {
+    /// A line: four groups of sixteen bytes.
+    type Line: Copy;
+    /// What moves the groups of a line ahead.
+    type Factors: Copy;
+    /// Reads the line at `source + AT`.
+    unsafe fn load<const AT: usize>(source: *const u8) -> Self::Line;
+    /// Stores a line at `target + AT` through the caches.
+    unsafe fn store<const AT: usize>(target: *mut u8, line: Self::Line);
+    /// Stores a line at `target + AT` past the caches; `target + AT` begins one.
+    unsafe fn stream<const AT: usize>(target: *mut u8, line: Self::Line);
+    /// `line` with `register` added to its first four bytes.
+    unsafe fn seed(line: Self::Line, register: u32) -> Self::Line;
+    /// The factors of each group: `pair`, see [`factor_pair`].
+    unsafe fn factors(pair: __m128i) -> Self::Factors;
+    /// `later`, with `sum` moved ahead by `factors` and added.
+    unsafe fn add_ahead(sum: Self::Line, factors: Self::Factors, later: Self::Line) -> Self::Line;
+    /// The groups of a line, first bytes first.
+    unsafe fn groups(line: Self::Line) -> [__m128i; 4];
+}
 
-struct Folding;
-
-impl Passes for Folding {
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,vpclmulqdq,pclmulqdq,avx2,sse4.2")]
-    unsafe fn pass<M: Mode>(span: Span, mut register: u32) -> u32 {
-        // A local copy lives in registers; the parameter itself is memory to the assembly below.
-        let mut span = Span { ..span };
-        // SAFETY: every take is within what is left, so each part is as valid as the caller said the whole is.
-        unsafe {
-            if matches!(M::STORES, Stores::Streaming) {
-                let head = span.take(span.bytes_to_line());
-                register = edge::<Avx2, M>(head, register);
-            }
-            let lines = span.take(span.len - span.len % LINE_BYTES);
-            if lines.len > 0 {
-                register = fold::<M>(lines, register);
-            }
-            edge::<Avx2, M>(span, register)
+/// The whole pass; see [`Pass`](super::kernel::Pass).
+///
+/// # Safety
+///
+/// As for `Pass`, and inlined into a function that enables the instructions of `R`, AVX2, SSE 4.2 and PCLMULQDQ.
+#[inline(always)]
+pub(super) unsafe fn pass<R: Registers, M: Mode>(span: Span, mut register: u32) -> u32 {
+    // A local copy lives in registers; the parameter itself is memory to the assembly below.
+    let mut span = Span { ..span };
+    // SAFETY: every take is within what is left, so each part is as valid as the caller said the whole is.
+    unsafe {
+        if matches!(M::STORES, Stores::Streaming) {
+            let head = span.take(span.bytes_to_line());
+            register = edge::<Avx2, M>(head, register);
         }
+        let lines = span.take(span.len - span.len % LINE_BYTES);
+        if lines.len > 0 {
+            register = fold::<R, M>(lines, register);
+        }
+        edge::<Avx2, M>(span, register)
     }
 }
 
 /// # Safety
 ///
-/// As for `Pass`. The span is one or more whole lines, and its target begins a line if `M` streams.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,vpclmulqdq,pclmulqdq,avx2,sse4.2")]
-unsafe fn fold<M: Mode>(mut span: Span, register: u32) -> u32 {
-    // The register belongs to the first four bytes.
-    let seed = _mm512_zextsi128_si512(_mm_cvtsi32_si128(register as i32));
-    let (far, near) = (factors::<STRIDE_BYTES>(), factors::<LINE_BYTES>());
+/// As for [`pass`]. The span is one or more whole lines, and its target begins a line if `M` streams.
+#[inline(always)]
+unsafe fn fold<R: Registers, M: Mode>(mut span: Span, register: u32) -> u32 {
     // SAFETY: every take is within what is left.
     unsafe {
+        let (far, near) =
+            (R::factors(factor_pair::<STRIDE_BYTES>()), R::factors(factor_pair::<LINE_BYTES>()));
         let mut sum;
         if span.len >= STRIDE_BYTES {
-            let [mut a, mut b, mut c, mut d] = stride::<M>(span.take(STRIDE_BYTES));
-            a = _mm512_xor_si512(a, seed);
+            let first = span.take(STRIDE_BYTES);
+            call_ahead(first);
+            let mut a = R::seed(line::<R, M, 0>(first), register);
+            let mut b = line::<R, M, { LINE_BYTES }>(first);
+            let mut c = line::<R, M, { 2 * LINE_BYTES }>(first);
+            let mut d = line::<R, M, { 3 * LINE_BYTES }>(first);
             while span.len >= STRIDE_BYTES {
-                let next = stride::<M>(span.take(STRIDE_BYTES));
-                if M::CHECKS {
-                    a = add_ahead(a, far, next[0]);
-                    b = add_ahead(b, far, next[1]);
-                    c = add_ahead(c, far, next[2]);
-                    d = add_ahead(d, far, next[3]);
-                }
+                let next = span.take(STRIDE_BYTES);
+                call_ahead(next);
+                // Each line is added as it comes: with narrow registers there is no room to keep all four.
+                a = add::<R, M>(a, far, line::<R, M, 0>(next));
+                b = add::<R, M>(b, far, line::<R, M, { LINE_BYTES }>(next));
+                c = add::<R, M>(c, far, line::<R, M, { 2 * LINE_BYTES }>(next));
+                d = add::<R, M>(d, far, line::<R, M, { 3 * LINE_BYTES }>(next));
             }
-            sum = add_ahead(add_ahead(add_ahead(a, near, b), near, c), near, d);
+            sum = add::<R, M>(add::<R, M>(add::<R, M>(a, near, b), near, c), near, d);
         } else {
-            sum = _mm512_xor_si512(line::<M, 0>(span.take(LINE_BYTES)), seed);
+            sum = R::seed(line::<R, M, 0>(span.take(LINE_BYTES)), register);
         }
         while span.len > 0 {
-            sum = add_ahead(sum, near, line::<M, 0>(span.take(LINE_BYTES)));
+            sum = add::<R, M>(sum, near, line::<R, M, 0>(span.take(LINE_BYTES)));
         }
-        if M::CHECKS { remainder(sum) } else { register }
+        if M::CHECKS { remainder(R::groups(sum)) } else { register }
     }
 }
 
-/// Reads four lines and stores them.
-///
-/// # Safety
-///
-/// As for [`fold`].
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn stride<M: Mode>(span: Span) -> [__m512i; 4] {
+#[inline(always)]
+fn call_ahead(stride: Span) {
     for at in (0..STRIDE_BYTES).step_by(LINE_BYTES) {
-        span.call_ahead(at);
-    }
-    // SAFETY: the span is four lines.
-    unsafe {
-        [
-            line::<M, 0>(span),
-            line::<M, { LINE_BYTES }>(span),
-            line::<M, { 2 * LINE_BYTES }>(span),
-            line::<M, { 3 * LINE_BYTES }>(span),
-        ]
+        stride.call_ahead(at);
     }
 }
 
-/// Reads the line `AT` bytes into the span and stores it.
+/// Reads the line `AT` bytes into the span and stores it as `M` says. `Copier` fences what was streamed.
 ///
 /// # Safety
 ///
 /// As for [`fold`].
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn line<M: Mode, const AT: usize>(span: Span) -> __m512i {
-    let line: __m512i;
-    // SAFETY: reads and writes a line that is valid by contract. In assembly, because the memory may change under us:
-    // the compiler must neither repeat nor split the load. `Copier` fences what was streamed.
+#[inline(always)]
+unsafe fn line<R: Registers, M: Mode, const AT: usize>(span: Span) -> R::Line {
+    // SAFETY: valid by contract.
     unsafe {
-        asm!(
-            "vmovdqu64 {line}, [{source} + {at}]",
-            source = in(reg) span.source, at = const AT, line = out(zmm_reg) line,
-            options(nostack, preserves_flags, readonly),
-        );
+        let line = R::load::<AT>(span.source);
         match M::STORES {
             Stores::Nowhere => {}
-            Stores::Cached => asm!(
-                "vmovdqu64 [{target} + {at}], {line}",
-                target = in(reg) span.target, at = const AT, line = in(zmm_reg) line,
-                options(nostack, preserves_flags),
-            ),
-            Stores::Streaming => asm!(
-                "vmovntdq [{target} + {at}], {line}",
-                target = in(reg) span.target, at = const AT, line = in(zmm_reg) line,
-                options(nostack, preserves_flags),
-            ),
+            Stores::Cached => R::store::<AT>(span.target, line),
+            Stores::Streaming => R::stream::<AT>(span.target, line),
         }
+        line
     }
-    line
 }
 
-/// The factors that move 16-byte groups `BYTES` ahead: for the first eight bytes of each in the low half.
+/// [`Registers::add_ahead`] where the mode checks.
+///
+/// # Safety
+///
+/// The instructions are there.
+#[inline(always)]
+unsafe fn add<R: Registers, M: Mode>(sum: R::Line, factors: R::Factors, later: R::Line) -> R::Line {
+    // SAFETY: the contract is the same.
+    if M::CHECKS { unsafe { R::add_ahead(sum, factors, later) } } else { sum }
+}
+
+/// The factors that move a group `BYTES` ahead: for its first eight bytes in the low half.
 ///
 /// A product of reflected factors stands one bit low and a factor is 32 bits long: hence 33.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn factors<const BYTES: usize>() -> __m512i {
-    _mm512_broadcast_i32x4(factor_pair::<BYTES>())
-}
-
 #[inline]
 #[target_feature(enable = "sse2")]
 fn factor_pair<const BYTES: usize>() -> __m128i {
@@ -155,31 +159,16 @@ fn factor_pair<const BYTES: usize>() -> __m128i {
     _mm_set_epi64x(i64::from(second), i64::from(first))
 }
 
-/// `later`, with `sum` moved ahead by `factors` and added.
+/// The register after a line of these groups.
 #[inline]
-#[target_feature(enable = "avx512f,vpclmulqdq")]
-fn add_ahead(sum: __m512i, factors: __m512i, later: __m512i) -> __m512i {
-    let first = _mm512_clmulepi64_epi128::<0x00>(sum, factors);
-    let second = _mm512_clmulepi64_epi128::<0x11>(sum, factors);
-    _mm512_ternarylogic_epi64::<EXCLUSIVE_OR>(first, second, later)
-}
-
-/// The truth table of a ^ b ^ c.
-const EXCLUSIVE_OR: i32 = 0x96;
-
-/// The register after the last line.
-#[inline]
-#[target_feature(enable = "avx512f,vpclmulqdq,pclmulqdq,avx2,sse4.2")]
-fn remainder(sum: __m512i) -> u32 {
-    let mut last = _mm512_extracti32x4_epi32::<3>(sum);
-    for (group, factors) in [
-        (_mm512_extracti32x4_epi32::<0>(sum), factor_pair::<48>()),
-        (_mm512_extracti32x4_epi32::<1>(sum), factor_pair::<32>()),
-        (_mm512_extracti32x4_epi32::<2>(sum), factor_pair::<16>()),
-    ] {
+#[target_feature(enable = "sse4.2,pclmulqdq")]
+fn remainder([first, second, third, mut last]: [__m128i; 4]) -> u32 {
+    for (group, factors) in
+        [(first, factor_pair::<48>()), (second, factor_pair::<32>()), (third, factor_pair::<16>())]
+    {
         last = _mm_xor_si128(last, _mm_clmulepi64_si128::<0x00>(group, factors));
         last = _mm_xor_si128(last, _mm_clmulepi64_si128::<0x11>(group, factors));
     }
-    let first = _mm_crc32_u64(0, _mm_cvtsi128_si64(last) as u64);
-    _mm_crc32_u64(first, _mm_extract_epi64::<1>(last) as u64) as u32
+    let low = _mm_crc32_u64(0, _mm_cvtsi128_si64(last) as u64);
+    _mm_crc32_u64(low, _mm_extract_epi64::<1>(last) as u64) as u32
 }

@@ -64,7 +64,7 @@ impl Kernel {
         machine::KERNELS.iter().copied().filter(|kernel| (kernel.runs_here)())
     }
 
-    /// `"folding"`, `"lanes"` or `"portable"`.
+    /// `"folding-zmm"`, `"folding-ymm"`, `"lanes"` or `"portable"`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name

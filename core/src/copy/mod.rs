@@ -29,6 +29,10 @@ mod span;
 
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(miri)))]
 mod folding;
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(miri)))]
+mod ymm;
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", not(miri)))]
+mod zmm;
 
 #[cfg_attr(all(target_arch = "x86_64", target_feature = "sse2", not(miri)), path = "x86.rs")]
 #[cfg_attr(

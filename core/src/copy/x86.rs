@@ -1,4 +1,4 @@
-//! What x86-64 offers: the CRC32C instruction of SSE 4.2, and on newer processors folding in 512-bit registers.
+//! What x86-64 offers: the CRC32C instruction of SSE 4.2, and on newer processors folding in wide registers.
 //!
 //! Streaming stores are weakly ordered here: without `sfence`, another core may see the commit before the bytes
 //! (measured: 731 torn publications of 200,000).
@@ -9,15 +9,16 @@ use core::arch::x86_64::{
     _mm_cvtsi128_si64,
 };
 
-use super::folding::FOLDING;
 use super::kernel::{Kernel, Passes};
 use super::lanes::{self, Isa};
 use super::mode::Mode;
 use super::portable::PORTABLE;
 use super::span::Span;
+use super::ymm::FOLDING_YMM;
+use super::zmm::FOLDING_ZMM;
 
 /// Fastest first.
-pub(super) static KERNELS: [&Kernel; 3] = [&FOLDING, &LANES, &PORTABLE];
+pub(super) static KERNELS: [&Kernel; 4] = [&FOLDING_ZMM, &FOLDING_YMM, &LANES, &PORTABLE];
 
 static LANES: Kernel = Kernel::new::<Lanes>("lanes", || Features::read().lanes);
 
@@ -39,8 +40,10 @@ pub(super) fn prefetch(address: *const u8) {
 pub(super) struct Features {
     /// AVX2, SSE 4.2 and PCLMULQDQ.
     pub(super) lanes: bool,
-    /// AVX-512 F, BW, VL and VPCLMULQDQ, beside what `lanes` says.
-    pub(super) folding: bool,
+    /// VPCLMULQDQ, beside what `lanes` says.
+    pub(super) folding_ymm: bool,
+    /// AVX-512 F, BW and VL, beside what `folding_ymm` says.
+    pub(super) folding_zmm: bool,
 }
 
 impl Features {
@@ -48,13 +51,14 @@ impl Features {
         let all = |register: u32, bits: &[u32]| bits.iter().all(|bit| register >> bit & 1 == 1);
         // PCLMULQDQ, SSE 4.2, XSAVE, OSXSAVE and AVX. Without them there is no XCR0 and perhaps no leaf 7 to read.
         if !all(__cpuid(1).ecx, &[1, 20, 26, 27, 28]) || __cpuid(0).eax < 7 {
-            return Self { lanes: false, folding: false };
+            return Self { lanes: false, folding_ymm: false, folding_zmm: false };
         }
         let (extended, preserved) = (__cpuid_count(7, 0), preserved_state());
         // XMM and YMM; then also the three parts of the 512-bit state.
         let lanes = all(extended.ebx, &[5]) && all(preserved, &[1, 2]);
-        let wide = all(extended.ebx, &[16, 30, 31]) && all(extended.ecx, &[10]) && all(preserved, &[5, 6, 7]);
-        Self { lanes, folding: lanes && wide }
+        let folding_ymm = lanes && all(extended.ecx, &[10]);
+        let folding_zmm = folding_ymm && all(extended.ebx, &[16, 30, 31]) && all(preserved, &[5, 6, 7]);
+        Self { lanes, folding_ymm, folding_zmm }
     }
 }
 
