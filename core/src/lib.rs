@@ -29,6 +29,7 @@ pub mod place;
 pub mod policy;
 pub mod request;
 pub mod ring;
+pub mod rule;
 pub mod segment;
 pub mod slot;
 pub mod sync;
