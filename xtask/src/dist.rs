@@ -1,5 +1,7 @@
 //! `cargo xtask dist`: the node, the plugins that a profile names and the profile itself, in one folder.
 //!
+//! `cargo xtask dist wheel` makes the Python wheel instead: see `wheel.rs`.
+//!
 //! `bin/cascade-node`, `bin/cascade-bench`, `lib/libcascade_tier_<name>.so`, `etc/cascade.toml`: the node finds its plugins beside
 //! itself, so the folder can be copied anywhere as it is.
 
@@ -9,27 +11,44 @@ use std::path::{Path, PathBuf};
 use crate::failure::{Context, Result};
 use crate::process::Cmd;
 use crate::profile;
+use crate::wheel;
 use crate::workspace::{self, Metadata};
 
 const PROGRAMS: [&str; 2] = ["cascade-node", "cascade-bench"];
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    kind: Option<Kind>,
+
     /// A profile of cascade-node/profiles, as `laptop`.
-    profile: String,
+    #[arg(required = true)]
+    profile: Option<String>,
 
     /// Where to put it, in place of dist/PROFILE; an earlier bin, lib and etc there are replaced.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
+#[derive(clap::Subcommand)]
+enum Kind {
+    /// The Python wheel, with the node and the shared-memory tier inside.
+    Wheel(wheel::Args),
+}
+
 pub(crate) fn run(args: &Args) -> Result {
+    let profile = match (&args.kind, &args.profile) {
+        (Some(Kind::Wheel(wheel)), _) => return wheel::run(wheel),
+        (None, Some(profile)) => profile,
+        (None, None) => unreachable!("clap asks for a profile"),
+    };
     let out = match &args.out {
         // From where the user stands: the verbs themselves run in the workspace root.
         Some(out) => std::path::absolute(out).context(out.display())?,
-        None => workspace::root().join("dist").join(&args.profile),
+        None => workspace::root().join("dist").join(profile),
     };
-    let dist = build(&args.profile, &out)?;
+    let dist = build(profile, &out)?;
     println!("{}", dist.folder.display());
     Ok(())
 }

@@ -24,6 +24,8 @@ mod skips;
 mod tally;
 mod test;
 mod tools;
+mod venv;
+mod wheel;
 mod workspace;
 
 #[derive(Parser)]
@@ -39,18 +41,20 @@ Examples:
   cargo xtask demo                    see it work: a node, two clients, every byte checked
   cargo xtask demo --trace FILE --json
   cargo xtask test                    before each commit
+  cargo xtask test engines --short    a real vLLM on the CPU, every token compared
   cargo xtask check                   everything that CI checks; or one step of it:
   cargo xtask check clippy docs
   cargo xtask model                   the loom models of core
   cargo xtask fuzz canary --seconds 10
   cargo xtask bench local --keep      measure, and keep the raw output in bench/runs/
-  cargo xtask dist laptop             node, plugins and configuration in one folder";
+  cargo xtask dist laptop             node, plugins and configuration in one folder
+  cargo xtask dist wheel              the Python wheel, with the node inside";
 
 #[derive(Subcommand)]
 enum Verb {
     /// Build, start a node, replay a trace against it with every byte checked, stop, leave nothing behind.
     Demo(demo::Args),
-    /// Run every test that needs no GPU, MPI or engine.
+    /// Run every test that needs no GPU, MPI or engine; or one suite: `python`, `engines`.
     Test(test::Args),
     /// Formatting, lints, docs, licences, no_std and aarch64 builds, miri, dependency rules.
     Check(check::Args),
@@ -60,7 +64,7 @@ enum Verb {
     Fuzz(fuzz::Args),
     /// Measure this machine; `local` is the suite behind the figures that we promise.
     Bench(bench::Args),
-    /// Put the node, the plugins that a profile names and its configuration into one folder.
+    /// Put the node, the plugins that a profile names and its configuration into one folder; or make the Python wheel.
     Dist(dist::Args),
 }
 

@@ -22,13 +22,15 @@ pub(crate) struct Cmd {
     args: Vec<OsString>,
     envs: Vec<(String, OsString)>,
     hidden: Vec<String>,
+    path: Option<OsString>,
     limit: Option<Duration>,
 }
 
 impl Cmd {
     /// A command that runs `program`, looked up in PATH, in the workspace root.
     pub(crate) fn new(program: impl Into<OsString>) -> Self {
-        Self { program: program.into(), args: Vec::new(), envs: Vec::new(), hidden: Vec::new(), limit: None }
+        let (args, envs, hidden) = (Vec::new(), Vec::new(), Vec::new());
+        Self { program: program.into(), args, envs, hidden, path: None, limit: None }
     }
 
     /// The cargo that started us, so that the toolchain stays the pinned one.
@@ -66,6 +68,12 @@ impl Cmd {
     /// Sets a variable unless the caller of the verb has set it.
     pub(crate) fn env_default(self, name: &str, value: &str) -> Self {
         if std::env::var_os(name).is_some() { self } else { self.env(name, value) }
+    }
+
+    /// The child's PATH, in place of ours with the cache of tools at its end.
+    pub(crate) fn path(mut self, path: impl Into<OsString>) -> Self {
+        self.path = Some(path.into());
+        self
     }
 
     /// Kills the child when it runs for longer than this.
@@ -142,11 +150,14 @@ impl Cmd {
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(&self.args).envs(self.envs.iter().map(|(name, value)| (name, value)));
+        command.args(&self.args);
+        // Hidden first: ours may be hidden and another set in its place.
         for name in &self.hidden {
             command.env_remove(name);
         }
-        command.env("PATH", tools::search_path()).current_dir(workspace::root());
+        command.envs(self.envs.iter().map(|(name, value)| (name, value)));
+        command.env("PATH", self.path.clone().unwrap_or_else(tools::search_path));
+        command.current_dir(workspace::root());
         command
     }
 

@@ -1,4 +1,4 @@
-//! What a run of tests came to, read off the summary lines of cargo-nextest or of Rust's own test harness.
+//! What a run of tests came to, read off the summary lines of cargo-nextest, of Rust's own test harness or of pytest.
 
 use std::ops::AddAssign;
 
@@ -11,6 +11,8 @@ pub(crate) enum Runner {
     Nextest,
     /// `cargo test`: one summary for each binary.
     Harness,
+    /// pytest, which counts what it skips apart from what passed.
+    Pytest,
 }
 
 /// Counts of tests, summed up over all binaries of a run.
@@ -34,6 +36,7 @@ impl Tally {
         let counts = match runner {
             Runner::Nextest => nextest_summary(line),
             Runner::Harness => harness_summary(line),
+            Runner::Pytest => pytest_summary(line),
         };
         *self += counts.unwrap_or_default();
     }
@@ -79,6 +82,18 @@ fn nextest_summary(line: &str) -> Option<Tally> {
     Some(sum(plain.split(',')))
 }
 
+/// `===== 1 failed, 5 passed, 1 skipped, 2 deselected in 3.21s =====`
+fn pytest_summary(line: &str) -> Option<Tally> {
+    let line = line.trim_matches(['=', ' ']);
+    let (counts, time) = line.rsplit_once(" in ")?;
+    if !time.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let tally = sum(counts.split(','));
+    // Its skips have been said one by one, and count as passed until `line` takes them off.
+    Some(Tally { passed: tally.passed + tally.ignored, ignored: 0, ..tally })
+}
+
 fn sum<'a>(counts: impl Iterator<Item = &'a str>) -> Tally {
     let mut tally = Tally::default();
     for (count, what) in counts.filter_map(|part| part.trim().split_once(' ')) {
@@ -86,7 +101,7 @@ fn sum<'a>(counts: impl Iterator<Item = &'a str>) -> Tally {
         match what.trim() {
             "passed" => tally.passed += count,
             "ignored" | "skipped" => tally.ignored += count,
-            "measured" | "filtered out" => {}
+            "measured" | "filtered out" | "deselected" | "warning" | "warnings" => {}
             // failed, timed out, exec failed: whatever is no success is a failure.
             _ => tally.failed += count,
         }
@@ -96,7 +111,7 @@ fn sum<'a>(counts: impl Iterator<Item = &'a str>) -> Tally {
 
 #[cfg(test)]
 mod tests {
-    use super::Runner::{Harness, Nextest};
+    use super::Runner::{Harness, Nextest, Pytest};
     use super::*;
 
     fn noted(runner: Runner, lines: &[&str]) -> Tally {
@@ -120,6 +135,17 @@ mod tests {
     #[test]
     fn a_single_test_is_read() {
         assert_eq!(noted(Nextest, &["Summary [   0.003s] 1 test run: 1 passed, 0 skipped"]).passed, 1);
+    }
+
+    #[test]
+    fn the_summary_of_pytest_is_read() {
+        let lines = [
+            "SKIPPED test_a.py::test_torch: no torch",
+            "=== 1 failed, 5 passed, 1 skipped, 2 deselected, 1 error, 3 warnings in 73.21s (0:01:13) ===",
+        ];
+        let tally = noted(Pytest, &lines);
+        assert_eq!(tally.line(), "5 passed, 2 failed, 1 skipped");
+        assert_eq!(tally.ignored, 0);
     }
 
     #[test]
@@ -150,7 +176,7 @@ mod tests {
 
     #[test]
     fn other_lines_are_no_summary() {
-        for runner in [Nextest, Harness] {
+        for runner in [Nextest, Harness, Pytest] {
             assert_eq!(noted(runner, &["failures:", "test result", "Summary of changes"]), Tally::default());
         }
     }

@@ -61,6 +61,16 @@ pub(crate) fn program(name: &str, package: &str) -> Available {
     if Cmd::new(name).arg("--version").succeeds() { Ok(()) } else { install(name, package) }
 }
 
+/// Sees to it that there is a Python that can make virtual environments.
+pub(crate) fn python() -> Available {
+    program("python3", "python3")?;
+    // Debian cuts it out of its Python: `venv` is there then, and fails.
+    if Cmd::new("python3").args(["-c", "import ensurepip, venv"]).succeeds() {
+        return Ok(());
+    }
+    install("python3 -m venv", "python3-venv")
+}
+
 /// Sees to it that a file is there, from a Debian package when it is not.
 pub(crate) fn file(path: &str, package: &str) -> Available {
     if Path::new(path).exists() { Ok(()) } else { install(path, package) }
@@ -80,7 +90,8 @@ fn install(missing: &str, package: &str) -> Available {
         .map_err(|failure| format!("{package} could not be installed: {failure}"))
 }
 
-fn cache() -> PathBuf {
+/// Where tools and environments of ours lie, beside nothing of the user's.
+pub(crate) fn cache() -> PathBuf {
     let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let base = base.or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
     base.unwrap_or_else(env::temp_dir).join("cascade-xtask")
