@@ -1,6 +1,6 @@
 //! The store against a plain model, over heap memory: histories of puts, reads, claims, deaths, evictions, adoptions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ptr::NonNull;
 
 use cascade_core::hazard::{self, Reader};
@@ -202,6 +202,58 @@ fn a_corrupt_piece_is_dropped_with_what_hangs_below_it() {
     assert_eq!([1, 2, 4].map(|i| find(&store, i).is_some()), [true, false, false]);
 }
 
+/// Pins block `i` in a cell of client 1.
+fn pin(store: &Store, cell: usize, slot: SlotRef) {
+    let (page, line) = (store.segment().page(1).unwrap(), store.segment().line(0, slot.slot).unwrap());
+    assert!(hazard::protect(page.hazard(cell), slot, line.state_word(), Reader::Anyone));
+}
+
+#[test]
+fn a_corrupt_piece_is_out_of_the_way_even_under_a_claim() {
+    let mut store = store(segment(1), 1);
+    let (_, slot) = put(&mut store, 1, PIECE).unwrap();
+    pin(&store, 0, slot);
+    let bytes = store.segment().bytes(slot, 1).unwrap();
+    // SAFETY: the range was checked, and this test is the only reader and writer.
+    unsafe { bytes.as_ptr().write(!bytes.as_ptr().read()) };
+    store.suspect(slot, u64::MAX);
+    assert_eq!(find(&store, 1), None);
+    assert_eq!(store.counters().resident_bytes, 0);
+    let (verdict, next) = put(&mut store, 1, PIECE).unwrap();
+    assert_eq!(verdict, Verdict::Fresh);
+    assert_ne!(next.slot, slot.slot, "the old slot is claimed");
+    assert_eq!(store.free_slots(PIECE), 6);
+    hazard::release(store.segment().page(1).unwrap().hazard(0));
+    store.settle();
+    assert_eq!(store.free_slots(PIECE), 7);
+}
+
+#[test]
+fn a_piece_is_discarded_once_and_only_at_its_generation() {
+    let mut store = store(segment(1), 1);
+    let (_, slot) = put(&mut store, 1, PIECE).unwrap();
+    assert!(!store.discard(SlotRef { generation: slot.generation + 1, ..slot }));
+    assert!(store.discard(slot));
+    assert!(!store.discard(slot));
+    assert_eq!(put(&mut store, 1, PIECE).unwrap().0, Verdict::Fresh);
+    assert!(!store.discard(slot), "the slot may be the same, the piece is another");
+    assert_eq!((store.counters().discarded_pieces, store.counters().dropped_blocks), (1, 1));
+}
+
+#[test]
+fn a_hold_below_a_discarded_piece_keeps_what_it_was_given_for_what_comes_in_its_place() {
+    let mut store = store(segment(1), 1);
+    for i in [1, 2, 4] {
+        put(&mut store, i, PIECE).unwrap();
+    }
+    let (root, middle, tail) = (find(&store, 1), find(&store, 2).unwrap(), find(&store, 4).unwrap());
+    pin(&store, 0, tail);
+    assert!(store.discard(middle));
+    assert_eq!([1, 2, 4].map(|i| find(&store, i)), [root, None, Some(tail)]);
+    assert_eq!(put(&mut store, 2, PIECE).unwrap().0, Verdict::Fresh);
+    assert_eq!(store.make_room(PIECE, 8), 5, "the chain is one again, and held by its tail");
+}
+
 #[test]
 fn a_store_shrinks_by_whole_chunks_down_to_what_is_claimed() {
     let mut store = store(segment(3), 3);
@@ -287,6 +339,7 @@ enum Step {
     Touch(u8),
     Pin(u8),
     Unpin,
+    Discard(u8),
     MakeRoom(u8),
     Die,
     Restart,
@@ -298,6 +351,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (1u8..64).prop_map(Step::Touch),
         2 => (1u8..64).prop_map(Step::Pin),
         2 => Just(Step::Unpin),
+        1 => (1u8..64).prop_map(Step::Discard),
         1 => (1u8..20).prop_map(Step::MakeRoom),
         1 => Just(Step::Die),
         1 => Just(Step::Restart),
@@ -316,6 +370,8 @@ proptest! {
         (0..3).for_each(|chunk| store.back(0, chunk));
         store.admit(1);
         let mut pins: Vec<(usize, u8, SlotRef)> = Vec::new();
+        // Discarded under a pin: the slot keeps its bytes, and is not where the block is.
+        let mut gone: HashSet<SlotRef> = HashSet::new();
         let mut lens: HashMap<u8, u64> = HashMap::new();
         for (at, step) in steps.into_iter().enumerate() {
             match step {
@@ -343,6 +399,13 @@ proptest! {
                         hazard::release(store.segment().page(1).unwrap().hazard(cell));
                     }
                 }
+                Step::Discard(i) => {
+                    if let Some(slot) = find(&store, i) {
+                        prop_assert!(store.discard(slot));
+                        prop_assert_eq!(find(&store, i), None);
+                        gone.insert(slot);
+                    }
+                }
                 Step::MakeRoom(slots) => { store.make_room(PIECE, u64::from(slots)); }
                 Step::Die => {
                     store.forget(1);
@@ -362,7 +425,10 @@ proptest! {
                 }
             }
             for (_, i, slot) in &pins {
-                prop_assert_eq!(find(&store, *i), Some(*slot), "a pinned block stays where it is");
+                let (found, meta) = (find(&store, *i), store.segment().line(0, slot.slot).unwrap().meta());
+                prop_assert_eq!((meta.id, store.verify(*slot, &meta)), (PieceId::sole(key(*i)), true));
+                let stays = found == Some(*slot);
+                prop_assert_eq!(stays, !gone.contains(slot), "a pinned block stays where it is, or is gone");
             }
         }
         store.forget(1);

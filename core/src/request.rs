@@ -70,6 +70,11 @@ pub enum Request {
         /// The slot.
         slot: SlotRef,
     },
+    /// The piece in this Ready slot is of no use to anybody: drop it.
+    Discard {
+        /// The slot.
+        slot: SlotRef,
+    },
     /// Nobody waits for this answer any more.
     Cancel {
         /// The ticket of the request.
@@ -114,6 +119,7 @@ impl Request {
             Request::Suspect { slot } => (words[0], words[2]) = (4, slot.pack()),
             Request::Cancel { ticket } => (words[0], words[1]) = (5, ticket.0),
             Request::Flush { ticket } => (words[0], words[1]) = (6, ticket.0),
+            Request::Discard { slot } => (words[0], words[2]) = (7, slot.pack()),
         }
         words
     }
@@ -149,6 +155,7 @@ impl Request {
             4 => Request::Suspect { slot: slot? },
             5 => Request::Cancel { ticket: ticket.ok_or(malformed)? },
             6 => Request::Flush { ticket: ticket.ok_or(malformed)? },
+            7 => Request::Discard { slot: slot? },
             _ => return Err(malformed),
         })
     }
@@ -252,7 +259,8 @@ mod tests {
                 Request::Reserve { len_bytes, deadline_ns, ticket }
             }),
             slot.clone().prop_map(|slot| Request::Abort { slot }),
-            slot.prop_map(|slot| Request::Suspect { slot }),
+            slot.clone().prop_map(|slot| Request::Suspect { slot }),
+            slot.prop_map(|slot| Request::Discard { slot }),
             ticket.clone().prop_map(|ticket| Request::Cancel { ticket }),
             ticket.prop_map(|ticket| Request::Flush { ticket }),
         ]

@@ -7,7 +7,7 @@
 //! ```text
 //! Free ──grant──▶ Granted ──publish──▶ Ready ──drain──▶ Draining ──reclaim──▶ Free (generation + 1)
 //!   └───load────▶ Loading ──publish──▶   ▲────restore──────┘
-//!                 Granted, Loading ──revoke──▶ Revoked ──reclaim──▶ Free (generation + 1)
+//!          Granted, Loading, Ready ──revoke──▶ Revoked ──reclaim──▶ Free (generation + 1)
 //! ```
 
 use crate::key::BlockKey;
@@ -33,7 +33,7 @@ pub enum State {
     Ready = 3,
     /// Chosen as a victim; a hazard brings it back to Ready.
     Draining = 4,
-    /// Was being filled, will not be published; waits until nobody reads it.
+    /// Its content was given up, published or not; waits until nobody reads it, and is never Ready again.
     Revoked = 5,
     /// Out of generations.
     Retired = 6,
@@ -68,7 +68,8 @@ pub enum Event {
     Drain,
     /// Not evicted after all.
     Restore,
-    /// The fill is given up.
+    /// The content is given up: a fill that will not be published, or a piece that is of no use. Claims that were made
+    /// before keep the bytes.
     Revoke,
     /// Nobody reads it: back to the free slots.
     Reclaim,
@@ -121,7 +122,7 @@ pub const fn next(s: Snapshot, e: Event) -> Option<Snapshot> {
         }
         (State::Free, Event::Load) => State::Loading,
         (State::Granted | State::Loading, Event::Publish) => State::Ready,
-        (State::Granted | State::Loading, Event::Revoke) => State::Revoked,
+        (State::Granted | State::Loading | State::Ready, Event::Revoke) => State::Revoked,
         (State::Ready, Event::Drain) => State::Draining,
         (State::Draining, Event::Restore) => State::Ready,
         (State::Draining | State::Revoked, Event::Reclaim) => {

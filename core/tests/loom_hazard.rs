@@ -167,6 +167,35 @@ fn a_filler_reads_its_own_write_until_the_slot_is_revoked_and_unread() {
 }
 
 #[test]
+fn a_piece_given_up_under_its_reader_keeps_its_bytes_until_it_is_unread() {
+    explore(|| {
+        let world = world();
+        let shared = world.clone();
+        let node = thread::spawn(move || {
+            let slot = &shared.slots[0];
+            slot.line().step(Event::Revoke).unwrap();
+            // Unlike a victim it does not come back: the node looks again until nobody reads it.
+            for _ in 0..2 {
+                let mut scan = Scan::new(Vec::new());
+                scan.add(&shared.cells);
+                scan.finish();
+                if !scan.names(slot.at(1)) {
+                    slot.line().step(Event::Reclaim).unwrap();
+                    return slot.publish(7);
+                }
+            }
+        });
+        let_the_others_run();
+        let slot = &world.slots[0];
+        if slot.pin(&world.cells[0], 1) {
+            assert_eq!((slot.bytes(), slot.line().meta()), (1, models::meta(1)));
+            release(&world.cells[0]);
+        }
+        node.join().unwrap();
+    });
+}
+
+#[test]
 fn the_pin_of_a_killed_client_is_gone_with_its_page() {
     explore(|| {
         let slot = Arc::new(Slot::holding(0, 1));

@@ -92,6 +92,7 @@ fn requests_lie_in_the_ring_as_they_always_did() {
         ("suspect", Request::Suspect { slot: SLOT }),
         ("cancel", Request::Cancel { ticket }),
         ("flush", Request::Flush { ticket }),
+        ("discard", Request::Discard { slot: SLOT }),
     ];
     for (name, request) in requests {
         golden.words(name, &request.encode());

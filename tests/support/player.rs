@@ -7,6 +7,7 @@
 //! views              right | wrong           reserve N     half filled | refused WHY | error WHY
 //! commit             fresh | …               drop          ok (views, holds, fills)
 //! match N            blocks                  segment       ID
+//! discard N          dropped | absent
 //! fork               PID error Forked        become UID    ok
 //! load SEED PIECES   ok (load_copies: writes by copy only)
 //! halt               the load's tally, as JSON
@@ -79,6 +80,7 @@ impl Player {
             "reserve" => self.reserve(number()),
             "commit" => self.commit(),
             "match" => self.matched(number()),
+            "discard" => self.discard(number()),
             "segment" => self.client().segment_id().map(|id| format!("{id:016x}")),
             "fork" => Ok(self.fork()),
             "load" | "load_copies" => {
@@ -203,6 +205,13 @@ impl Player {
 
     fn matched(&self, n: u64) -> Result<String, Error> {
         Ok(self.client().match_chain(&content::chain_to(n), &[Share::default()])?.to_string())
+    }
+
+    /// Says that a piece is of no use, and waits until the node has heard it.
+    fn discard(&self, n: u64) -> Result<String, Error> {
+        let is_there = self.client().discard(&content::piece(n))?;
+        self.client().flush(self.deadline())?;
+        Ok(if is_there { "dropped" } else { "absent" }.into())
     }
 
     /// Forks. The child tries its parent's handle, tells what came of it, drops all that it inherited, and stays alive.

@@ -151,7 +151,7 @@ impl Store {
                 // A damaged line, or a second copy: no reader may find it, and its slot is free again.
                 found.damaged += 1;
                 self.leave(&meta.id, slot);
-                if self.line(slot.arena, slot.slot).step(Event::Drain).is_ok() {
+                if self.line(slot.arena, slot.slot).step(Event::Revoke).is_ok() {
                     self.lingering.push(slot);
                 }
                 continue;

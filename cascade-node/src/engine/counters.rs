@@ -33,6 +33,8 @@ pub struct Counters {
     pub suspects: u64,
     /// Suspected pieces that were corrupt indeed, and dropped.
     pub corrupt_pieces: u64,
+    /// Pieces dropped because a client said that they are of no use.
+    pub discarded_pieces: u64,
     /// Times that both buckets of a piece were full.
     pub full_buckets: u64,
     /// Slots out of generations.

@@ -145,21 +145,26 @@ impl Store {
         }
         for piece in &pieces {
             let id = PieceId { key, rank: piece.rank, group: piece.group };
-            let len_bytes = self.line(piece.slot.arena, piece.slot.slot).meta().len_bytes;
-            self.counters.resident_bytes = self.counters.resident_bytes.saturating_sub(len_bytes);
-            self.leave(&id, piece.slot);
+            self.forget_piece(block, &id, piece.slot, why);
             self.reclaim(piece.slot);
-            // The policy hears of the block while its handle is still its own.
-            if self.catalog.pieces(block).count() == 1 {
-                self.policy.remove(block, why);
-            }
-            let _: Removed = self.catalog.remove(&id);
-        }
-        match why {
-            Removal::Evicted => self.counters.evicted_blocks += 1,
-            Removal::Dropped => self.counters.dropped_blocks += 1,
         }
         true
+    }
+
+    /// Takes a piece of `block` out of index, catalog and policy. What becomes of its slot is the caller's.
+    pub(super) fn forget_piece(&mut self, block: BlockId, id: &PieceId, slot: SlotRef, why: Removal) {
+        let len_bytes = self.line(slot.arena, slot.slot).meta().len_bytes;
+        self.counters.resident_bytes = self.counters.resident_bytes.saturating_sub(len_bytes);
+        self.leave(id, slot);
+        // The policy hears of the block while its handle is still its own.
+        if self.catalog.pieces(block).count() == 1 {
+            self.policy.remove(block, why);
+            match why {
+                Removal::Evicted => self.counters.evicted_blocks += 1,
+                Removal::Dropped => self.counters.dropped_blocks += 1,
+            }
+        }
+        let _: Removed = self.catalog.remove(id);
     }
 
     fn is_claimed(&mut self, pieces: &[Piece]) -> bool {
@@ -229,28 +234,5 @@ impl Store {
             }
         }
         self.catalog.len()
-    }
-
-    /// A reader found bytes that do not match their checksum: look again, and drop the piece if that is true. Reads only
-    /// while there is a budget, and says how many bytes it read; a suspicion that is passed over will be raised again.
-    pub fn suspect(&mut self, slot: SlotRef, budget_bytes: u64) -> u64 {
-        self.counters.suspects += 1;
-        let Some(line) = self.segment.line(slot.arena, slot.slot) else { return 0 };
-        let Some((generation, meta)) = line.read() else { return 0 };
-        let is_known = generation == slot.generation && self.catalog.slot(&meta.id) == Some(slot);
-        if !is_known || budget_bytes == 0 {
-            return 0;
-        }
-        if !self.verify(slot, &meta) {
-            let id = meta.id;
-            tracing::warn!(key = %id.key, rank = id.rank, group = id.group, "dropping a corrupt piece");
-            self.counters.corrupt_pieces += 1;
-            // Out of sight at once, even if a claim keeps the slot.
-            self.leave(&id, slot);
-            if let Some(block) = self.catalog.block(&id.key) {
-                self.evict_subtree(block, Removal::Dropped);
-            }
-        }
-        meta.len_bytes
     }
 }

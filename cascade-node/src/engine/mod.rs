@@ -11,6 +11,7 @@ mod adopt;
 mod bell;
 mod clients;
 mod counters;
+mod discard;
 mod door;
 mod evict;
 mod grants;

@@ -91,6 +91,9 @@ impl Engine {
                 let read_bytes = self.store.suspect(slot, self.suspect_bytes);
                 self.suspect_bytes = self.suspect_bytes.saturating_sub(read_bytes);
             }
+            Request::Discard { slot } => {
+                self.store.discard(slot);
+            }
             Request::Cancel { ticket } => {
                 if self.grants.cancel(page, ticket) {
                     answer(&self.store, &self.clients, page, ticket, Verdict::Expired);

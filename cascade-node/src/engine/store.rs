@@ -37,7 +37,7 @@ pub struct Store {
     pub(super) granted: HashMap<u16, HashSet<SlotRef>>,
     /// The arena whose memory is near a client, where that is known.
     near: HashMap<u16, u8>,
-    /// Revoked or Draining slots that somebody still reads.
+    /// Revoked slots that somebody may still read.
     pub(super) lingering: Vec<SlotRef>,
     /// Blocks that were adopted without their parents, by the parent's fingerprint.
     pub(super) orphans: HashMap<u64, Vec<BlockKey>>,

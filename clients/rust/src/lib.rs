@@ -27,7 +27,7 @@
 //! # }
 //! ```
 //!
-//! Layers, outermost first: verbs (`read`, `chain`, `write`, `fill`, `pending`), the handle that finds its node again
+//! Layers, outermost first: verbs (`read`, `chain`, `write`, `fill`, `discard`, `pending`), the handle that finds its node again
 //! (`client`, `sleep`, `socket`), the book of one attachment (`attachment`, `claim`, `outbox`, `tickets`, `cells`), and
 //! the mapped memory (`mapping`), where all `unsafe` is that is not a call into it, but for one socket option (`socket`).
 
@@ -40,6 +40,7 @@ mod chain;
 mod claim;
 mod client;
 mod deadline;
+mod discard;
 mod error;
 mod fill;
 mod mapping;

@@ -471,6 +471,19 @@ fn handle(
             suspects.push(slot);
             None
         }
+        Request::Discard { slot } => {
+            let line = segment.line(slot.arena, slot.slot).unwrap();
+            if let Some((generation, meta)) = line.read()
+                && generation == slot.generation
+            {
+                let at = Location { arena: slot.arena, slot: slot.slot };
+                assert!(segment.index().remove(meta.id.hash(segment.geometry().seed), at));
+                line.step(Event::Revoke).unwrap();
+                line.step(Event::Reclaim).unwrap();
+                give_back(segment, arena, slot);
+            }
+            None
+        }
         Request::Cancel { .. } => None,
         Request::Flush { ticket } => Some((ticket, Verdict::Flushed)),
     }

@@ -1,0 +1,58 @@
+//! Dropping pieces that are of no use: corrupt ones, and those of which a client says so.
+//!
+//! Invariants: when a call returns, the piece is in neither index nor catalog, whoever claims it: lookups miss, and a put of
+//! its name is fresh. Its slot is Revoked, so claims keep their bytes and no later owner brings the piece back; it is free
+//! once the last claim is gone. What hangs below the piece is of no use without it and goes along, as far as no claim
+//! stands in the way.
+
+use cascade_core::piece::PieceMeta;
+use cascade_core::policy::Removal;
+use cascade_core::slot::{Event, SlotRef};
+
+use super::store::Store;
+
+impl Store {
+    /// A reader found bytes that do not match their checksum: look again, and drop the piece if that is true. Reads only
+    /// while there is a budget, and says how many bytes it read; a suspicion that is passed over will be raised again.
+    pub fn suspect(&mut self, slot: SlotRef, budget_bytes: u64) -> u64 {
+        self.counters.suspects += 1;
+        let Some(meta) = self.resident_at(slot).filter(|_| budget_bytes > 0) else { return 0 };
+        if !self.verify(slot, &meta) {
+            let id = meta.id;
+            tracing::warn!(key = %id.key, rank = id.rank, group = id.group, "dropping a corrupt piece");
+            self.counters.corrupt_pieces += 1;
+            self.drop_piece(slot, &meta);
+        }
+        meta.len_bytes
+    }
+
+    /// Drops a piece because a client says that it is of no use to anybody. `false` if it is not there any more.
+    pub fn discard(&mut self, slot: SlotRef) -> bool {
+        let Some(meta) = self.resident_at(slot) else { return false };
+        self.counters.discarded_pieces += 1;
+        self.drop_piece(slot, &meta);
+        true
+    }
+
+    /// What the books and the line agree that this slot holds.
+    fn resident_at(&self, slot: SlotRef) -> Option<PieceMeta> {
+        let (generation, meta) = self.segment.line(slot.arena, slot.slot)?.read()?;
+        (generation == slot.generation && self.catalog.slot(&meta.id) == Some(slot)).then_some(meta)
+    }
+
+    fn drop_piece(&mut self, slot: SlotRef, meta: &PieceMeta) {
+        // Out of sight before what hangs below goes, which takes its time.
+        self.leave(&meta.id, slot);
+        let Some(block) = self.catalog.block(&meta.id.key) else { return };
+        self.evict_subtree(block, Removal::Dropped);
+        if self.catalog.slot(&meta.id) != Some(slot) {
+            return;
+        }
+        // A claim on it, or on something below.
+        self.forget_piece(block, &meta.id, slot, Removal::Dropped);
+        if self.line(slot.arena, slot.slot).step(Event::Revoke).is_ok() {
+            self.lingering.push(slot);
+            self.settle();
+        }
+    }
+}
