@@ -103,6 +103,16 @@ impl Client {
         Ok(attachment.has(id))
     }
 
+    /// Bytes of a piece that can be read now, to make room for it; it may be gone, or another, by the time it is read.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn len_bytes(&self, id: &PieceId) -> Result<Option<usize>, Error> {
+        let attachment = self.current()?;
+        let pinned = attachment.claim(id).map(|claim| Pinned { attachment: &attachment, claim });
+        Ok(pinned.map(|pinned| pinned.claim.extent.len()))
+    }
+
     fn get_in(&self, attachment: &Attachment, id: &PieceId, targets: &mut [IoSliceMut<'_>]) -> Lookup<usize> {
         let Some(claim) = attachment.claim(id) else {
             return self.miss(attachment, Reason::Absent);

@@ -79,13 +79,26 @@ impl Client {
         bytes: &[u8],
         deadline: Deadline,
     ) -> Result<Committed, Error> {
-        let fragments = [IoSlice::new(bytes)];
+        self.put_vectored_wait(id, lineage, &[IoSlice::new(bytes)], deadline)
+    }
+
+    /// [`Client::put_vectored`], and waits for the node's verdict.
+    ///
+    /// # Errors
+    /// As for [`Client::put`].
+    pub fn put_vectored_wait(
+        &self,
+        id: &PieceId,
+        lineage: Lineage,
+        fragments: &[IoSlice<'_>],
+        deadline: Deadline,
+    ) -> Result<Committed, Error> {
         loop {
             let attachment = Arc::clone(&*self.current()?);
             // Published counts as present here, not what is only on its way: the caller wants the node's word.
             let is_present =
                 |attachment: &Attachment| attachment.find_published(id, attachment.hash(id)).is_some();
-            let committed = match self.copy_in(&attachment, id, &fragments, deadline, is_present) {
+            let committed = match self.copy_in(&attachment, id, fragments, deadline, is_present) {
                 Ok(Copied::AlreadyPresent) => return Ok(Committed::AlreadyPresent),
                 Ok(Copied::Refused(refusal)) => return Ok(Committed::Refused(refusal)),
                 Ok(Copied::Sealed(fill, checksum)) => fill

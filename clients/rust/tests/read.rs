@@ -14,6 +14,7 @@ fn a_piece_is_read_back_exactly_whatever_its_length() {
         let id = id(i as u8 + 1);
         let put = bytes(i as u8, len);
         assert_eq!(client.put_wait(&id, Lineage::FIRST, &put, soon()).unwrap(), Committed::Fresh);
+        assert_eq!(client.len_bytes(&id).unwrap(), Some(len));
         let mut got = vec![0xaa; len + 7];
         assert_eq!(client.get_into(&id, &mut got).unwrap(), Lookup::Hit(len));
         assert_eq!(got[..len], put);
@@ -28,6 +29,7 @@ fn what_nobody_put_is_absent() {
     assert_eq!(client.get_into(&id(1), &mut []).unwrap(), Lookup::Miss(Reason::Absent));
     assert!(!client.pin(&id(1)).unwrap().is_hit());
     assert!(!client.contains(&id(1)).unwrap());
+    assert_eq!(client.len_bytes(&id(1)).unwrap(), None);
     assert_eq!(client.stats().misses_absent, 2);
 }
 
