@@ -9,7 +9,8 @@ use cascade_core::piece::{PieceId, PieceMeta, seal};
 use cascade_core::policy;
 use cascade_core::request::Verdict;
 use cascade_core::segment::{ARENAS_MAX, Geometry, Segment};
-use cascade_core::slot::SlotRef;
+use cascade_core::slot::{SlotRef, Snapshot, State};
+use cascade_core::sync::Ordering;
 use cascade_core::touch::Touch;
 use cascade_core::view::Region;
 use cascade_node::engine::Store;
@@ -55,10 +56,15 @@ fn parent(i: u8) -> BlockKey {
 
 /// Puts block `i` under block `i / 2`, all bytes `i`.
 fn put(store: &mut Store, i: u8, len_bytes: u64) -> Option<(Verdict, SlotRef)> {
+    put_group(store, i, 0, len_bytes)
+}
+
+/// Puts one KV group's piece of block `i`.
+fn put_group(store: &mut Store, i: u8, group: u16, len_bytes: u64) -> Option<(Verdict, SlotRef)> {
     let slot_bytes = store.segment().geometry().slot_bytes(len_bytes).unwrap();
     store.make_room(slot_bytes, 1);
     let slot = store.grant(1, slot_bytes)?;
-    let id = PieceId::sole(key(i));
+    let id = PieceId { group, ..PieceId::sole(key(i)) };
     let bytes = store.segment().bytes(slot, len_bytes).unwrap();
     // SAFETY: the slot was granted to us, and its range was checked just now.
     let checksum = unsafe {
@@ -72,8 +78,13 @@ fn put(store: &mut Store, i: u8, len_bytes: u64) -> Option<(Verdict, SlotRef)> {
 
 /// Where a reader finds block `i`, if the bytes there are its own.
 fn find(store: &Store, i: u8) -> Option<SlotRef> {
+    find_group(store, i, 0)
+}
+
+/// Where a reader finds one KV group's piece of block `i`.
+fn find_group(store: &Store, i: u8, group: u16) -> Option<SlotRef> {
     let segment = store.segment();
-    let id = PieceId::sole(key(i));
+    let id = PieceId { group, ..PieceId::sole(key(i)) };
     let at = segment
         .index()
         .candidates(id.hash(segment.geometry().seed))
@@ -152,6 +163,23 @@ fn a_claim_on_the_tail_holds_the_whole_chain() {
 }
 
 #[test]
+fn a_claim_on_one_group_of_the_tail_holds_the_window_before_it_with_all_groups() {
+    let mut store = store(segment(1), 1);
+    // A model without full attention: of the chain 1, 2, 4, 8 the window 4, 8 was put, and the state after 8.
+    let pieces = [(4, 0), (8, 0), (8, 1)];
+    for (i, group) in pieces {
+        assert_eq!(put_group(&mut store, i, group, PIECE).unwrap().0, Verdict::Fresh);
+    }
+    put(&mut store, 3, PIECE).unwrap();
+    pin(&store, 0, find_group(&store, 8, 1).unwrap());
+    assert_eq!(store.make_room(PIECE, 8), 5, "only block 3 goes");
+    assert!(pieces.into_iter().all(|(i, group)| find_group(&store, i, group).is_some()));
+    hazard::release(store.segment().page(1).unwrap().hazard(0));
+    assert_eq!(store.make_room(PIECE, 6), 7, "the pieces of a block leave together");
+    assert_eq!(pieces.map(|(i, group)| find_group(&store, i, group).is_some()), [true, false, false]);
+}
+
+#[test]
 fn memory_is_recut_for_a_size_that_has_none() {
     let mut store = store(segment(2), 2);
     for i in 1..17 {
@@ -200,6 +228,25 @@ fn a_corrupt_piece_is_dropped_with_what_hangs_below_it() {
     store.suspect(slot, u64::MAX);
     assert_eq!(store.counters().corrupt_pieces, 1);
     assert_eq!([1, 2, 4].map(|i| find(&store, i).is_some()), [true, false, false]);
+}
+
+#[test]
+fn a_slot_under_transfer_is_out_of_use_until_it_has_new_pages() {
+    let shared = segment(1);
+    let mut store = store(shared, 1);
+    let (_, slot) = put(&mut store, 1, PIECE).unwrap();
+    let line = shared.line(slot.arena, slot.slot).unwrap();
+    let loading = Snapshot { state: State::Loading, generation: slot.generation, client: 0 };
+    line.state_word().store(loading.pack(), Ordering::Relaxed);
+    let mut next = Store::new(shared, policy::by_name("lru", 8).unwrap());
+    let adopted = next.adopt();
+    assert_eq!((adopted.loading, adopted.pieces, adopted.damaged), (1, 0, 0));
+    assert_eq!(next.make_room(PIECE, 8), 7);
+    assert_eq!(next.next_loading(), Some(slot));
+    assert_eq!(next.make_room(PIECE, 8), 7, "whoever asked for it may have failed to renew it");
+    next.give_up_load(slot);
+    assert_eq!(next.make_room(PIECE, 8), 8);
+    assert_eq!(line.snapshot().unwrap().generation, slot.generation + 1);
 }
 
 /// Pins block `i` in a cell of client 1.

@@ -2,7 +2,8 @@
 //!
 //! The shared words are the truth; the books are rebuilt from them. Whatever instant the owner died at: a Ready slot
 //! stays, a Draining one was still whole and is Ready again, a granted one stays with its client while that lives, and
-//! the index is made to name exactly what is Ready. Nothing here trusts a word further than its bounds.
+//! the index is made to name exactly what is Ready. A Loading slot is out of use until it has new pages: the transfer
+//! that its tier began may still be landing in the old ones. Nothing here trusts a word further than its bounds.
 
 use std::collections::HashMap;
 
@@ -21,6 +22,8 @@ pub struct Adopted {
     pub pieces: usize,
     /// Slots that clients may still fill.
     pub granted: usize,
+    /// Slots into which a tier was writing; see [`Store::next_loading`].
+    pub loading: usize,
     /// Index entries that named no Ready slot.
     pub stale_entries: usize,
     /// Slots left out because their words make no sense.
@@ -102,14 +105,29 @@ impl Store {
                 self.granted.entry(snapshot.client).or_default().insert(slot);
             }
             State::Revoked => self.lingering.push(slot),
-            // A tier may still be writing into it: it is left out until the segment ends.
-            State::Loading => found.damaged += 1,
+            State::Loading => {
+                found.loading += 1;
+                self.loading.push(slot);
+            }
             State::Draining | State::Ready => {
                 if snapshot.state == State::Draining {
                     let _ = line.step(Event::Restore);
                 }
                 ready.push((slot, line.meta()));
             }
+        }
+    }
+
+    /// A Loading slot that a dead owner left. It stays out of use until [`Store::give_up_load`].
+    pub fn next_loading(&mut self) -> Option<SlotRef> {
+        self.loading.pop()
+    }
+
+    /// Takes a slot from [`Store::next_loading`] into use again, now that nothing lands in its pages any more.
+    pub fn give_up_load(&mut self, slot: SlotRef) {
+        if self.line(slot.arena, slot.slot).step(Event::Revoke).is_ok() {
+            self.lingering.push(slot);
+            self.settle();
         }
     }
 

@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
 use cascade_core::segment::{ARENAS_MAX, LayoutError, Segment};
+use cascade_core::slot::SlotRef;
 use cascade_core::view::Region;
 use cascade_tier::capability::feature;
 use cascade_tier::{
@@ -143,7 +144,26 @@ impl SegmentMemory {
     /// The tier cannot.
     pub(super) fn release(&mut self, arena: u8, chunk: u32) -> Result<(), EngineError> {
         let range = self.chunk_range(arena, chunk);
-        self.wait_for(Action::Release { range })
+        self.wait_for(Action::Release { range }).map(drop)
+    }
+
+    /// Gives a slot new pages, so that a transfer that a dead owner began, and that may still be landing, lands in pages
+    /// that are nobody's.
+    ///
+    /// # Errors
+    /// The tier cannot, or the old pages stay: a huge page that the slot shares and that is in use cannot be split. The
+    /// slot must not be used.
+    pub(super) fn renew(&mut self, slot: SlotRef) -> Result<(), EngineError> {
+        let extent = self.segment.extent(slot.arena, slot.slot);
+        let (offset, slot_bytes) = extent.ok_or(EngineError::Layout(LayoutError::Size))?;
+        let range = MemoryRange::new(FIRST_ARENA + u16::from(slot.arena), offset, slot_bytes);
+        let released_bytes = self.wait_for(Action::Release { range })?;
+        if released_bytes < slot_bytes {
+            let message =
+                format!("shm: {} of {slot_bytes} bytes keep their pages", slot_bytes - released_bytes);
+            return Err(TierError::new(Status::IO, message).into());
+        }
+        self.wait_for(Action::Allocate { range }).map(drop)
     }
 
     /// Bytes that could still be taken on this machine, as far as the tier can tell.
@@ -169,7 +189,7 @@ impl SegmentMemory {
         Ok(self.requests.early.drain(..).filter(|c| c.request_id & WAITED == 0).map(growth).collect())
     }
 
-    fn wait_for(&mut self, action: Action) -> Result<(), EngineError> {
+    fn wait_for(&mut self, action: Action) -> Result<u64, EngineError> {
         Ok(self.requests.wait_for(&mut self.tier, action)?)
     }
 
@@ -221,7 +241,8 @@ struct Requests {
 }
 
 impl Requests {
-    fn wait_for(&mut self, tier: &mut OpenTier, action: Action) -> Result<(), TierError> {
+    /// Has the tier do something, and returns how many bytes of it were done.
+    fn wait_for(&mut self, tier: &mut OpenTier, action: Action) -> Result<u64, TierError> {
         self.waited += 1;
         let request_id = WAITED | self.waited;
         let deadline = Instant::now() + REQUEST_DEADLINE;
@@ -230,9 +251,11 @@ impl Requests {
             submitted = submitted || tier.submit(&[Operation::new(request_id, action)])? > 0;
             tier.poll(&mut self.early)?;
             if let Some(at) = self.early.iter().position(|c| c.request_id == request_id) {
-                return match self.early.swap_remove(at).status {
-                    Status::OK => Ok(()),
-                    status => Err(TierError::new(status, format!("shm: {action:?} ended with {status}"))),
+                return match self.early.swap_remove(at) {
+                    Completion { status: Status::OK, bytes, .. } => Ok(bytes),
+                    Completion { status, .. } => {
+                        Err(TierError::new(status, format!("shm: {action:?} ended with {status}")))
+                    }
                 };
             }
             if Instant::now() > deadline {

@@ -172,11 +172,21 @@ impl Engine {
         tracing::info!(
             pieces = adopted.pieces,
             granted = adopted.granted,
+            loading = adopted.loading,
             stale_entries = adopted.stale_entries,
             damaged = adopted.damaged,
             clients = self.clients.len() - dead.len(),
             "took up the segment that a former node left"
         );
+        while let Some(slot) = self.store.next_loading() {
+            match self.memory.renew(slot) {
+                Ok(()) => self.store.give_up_load(slot),
+                Err(error) => {
+                    self.store.counters.damaged_slots += 1;
+                    tracing::warn!(%error, ?slot, "a slot under transfer got no new pages: it stays out of use");
+                }
+            }
+        }
         for page in dead {
             if let Some(_lock) = PageLock::take(pages_fd, page) {
                 self.bury(page);

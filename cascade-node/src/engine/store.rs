@@ -2,7 +2,7 @@
 //!
 //! The store couples the shared words (slot lines, index) with the node's own books (arenas, catalog, policy) and keeps
 //! them in step. It does no I/O and knows no sockets. Invariants: a slot is in at most one of these: an arena's free
-//! slots, the granted of one client, the catalog, the lingering; the index names exactly the pieces of the catalog;
+//! slots, the granted of one client, the catalog, the lingering, the loading; the index names exactly the pieces of the catalog;
 //! eviction takes leaves only, so a claim on the tail of a chain claims the chain.
 
 use std::collections::{HashMap, HashSet};
@@ -39,6 +39,8 @@ pub struct Store {
     near: HashMap<u16, u8>,
     /// Revoked slots that somebody may still read.
     pub(super) lingering: Vec<SlotRef>,
+    /// Slots into which a tier wrote when the former owner died; in no other book.
+    pub(super) loading: Vec<SlotRef>,
     /// Blocks that were adopted without their parents, by the parent's fingerprint.
     pub(super) orphans: HashMap<u64, Vec<BlockKey>>,
     pub(super) scan_buffer: Vec<u64>,
@@ -67,6 +69,7 @@ impl Store {
             granted: HashMap::new(),
             near: HashMap::new(),
             lingering: Vec::new(),
+            loading: Vec::new(),
             orphans: HashMap::new(),
             scan_buffer: Vec::new(),
             requests: 0,

@@ -85,7 +85,8 @@ pub enum Action {
         /// The range, a multiple of the tier's `alignment_bytes` at both ends.
         range: MemoryRange,
     },
-    /// Give the memory of the range back; it then reads as zeros and may fail to be written.
+    /// Give the memory of the range back; it then reads as zeros and may fail to be written. The completion's `bytes` says
+    /// how much of it got rid of its pages: what still lands in those that did is nobody's business any more.
     Release {
         /// The range, a multiple of the tier's `alignment_bytes` at both ends.
         range: MemoryRange,

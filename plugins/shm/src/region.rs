@@ -145,13 +145,13 @@ impl Region {
     /// At most how much memory backing a range will take. Two bounds, because each misses something: pages that were backed
     /// but never written count as holes, and the file's total does not say where its pages are.
     pub(crate) fn missing_bytes(&self, offset: u64, length: u64) -> u64 {
-        let unwritten = length - self.written_bytes(offset, offset + length).unwrap_or(0);
+        let unwritten = length - self.written_bytes(offset, length).unwrap_or(0);
         unwritten.min(self.length_bytes.saturating_sub(self.allocated_bytes()))
     }
 
-    fn written_bytes(&self, start: u64, end: u64) -> Result<u64> {
-        let mut written = 0;
-        let mut at = start;
+    /// How much of a range has pages that were written since they were backed.
+    pub(crate) fn written_bytes(&self, offset: u64, length: u64) -> Result<u64> {
+        let (mut written, mut at, end) = (0, offset, offset + length);
         while at < end {
             let data = match seek(&self.file, SeekFrom::Data(at)) {
                 Ok(data) => data.min(end),

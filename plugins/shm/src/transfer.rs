@@ -79,7 +79,10 @@ impl Memories {
     fn release(&self, range: MemoryRange) -> Outcome {
         let region = self.paged(range)?;
         region.punch(range.offset, range.length).map_err(|error| (status_of(error), 0))?;
-        Ok(range.length)
+        // Where a huge page is in use, or only part of it goes, the kernel may zero it and keep it: then that part is not
+        // released, and who writes to the old page still writes to the region.
+        Ok(range.length
+            - region.written_bytes(range.offset, range.length).map_err(|error| (status_of(error), 0))?)
     }
 
     /// The region of a range that consists of whole pages.
