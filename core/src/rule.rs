@@ -98,7 +98,7 @@ pub struct Probe {
 /// beyond a missing one.
 ///
 /// First it goes forwards over the shares that need every block, up to the first that is missing; then backwards from there
-/// over the others, until all their windows are full. A piece that is missing in a window rules out every length
+/// over the others, until each has what it needs. A piece that is missing in a window rules out every length
 /// whose window has it, so the search for a full one goes on before it: each piece is looked for once at most.
 #[derive(Clone, Debug)]
 #[must_use]
@@ -106,8 +106,8 @@ pub struct Walk<'s> {
     shares: &'s [Share],
     /// The longest length that nothing speaks against so far.
     length: usize,
-    /// The longest window among the shares, in blocks.
-    window: usize,
+    /// Blocks back from the end that the way backwards goes.
+    reach: usize,
     leg: Leg,
     /// Blocks that this leg has behind it.
     step: usize,
@@ -119,29 +119,35 @@ pub struct Walk<'s> {
 enum Leg {
     /// Forwards from the first block, over the shares that need every block.
     Prefixes,
-    /// Backwards from the last usable block, over the shares that need the last few.
+    /// Backwards from the end, over the other shares.
     Windows,
+    /// Backwards from the end, over all shares.
+    All,
 }
 
 impl<'s> Walk<'s> {
     /// A search in a chain of so many blocks. Without shares nothing is usable.
     pub fn new(blocks: usize, shares: &'s [Share]) -> Self {
-        let is_prefix = |share: &Share| share.rule == Rule::Prefix;
-        let windows = shares.iter().filter(|share| !is_prefix(share)).map(|share| share.rule.reach_blocks());
-        Self {
-            shares,
-            length: if shares.is_empty() { 0 } else { blocks },
-            window: windows.max().unwrap_or(0),
-            leg: if shares.iter().any(is_prefix) { Leg::Prefixes } else { Leg::Windows },
-            step: 0,
-            share: 0,
-        }
+        Self::start(blocks, shares, Leg::Prefixes)
+    }
+
+    /// The same search from the end, for who has claimed the last block. No block is evicted before its children, so one that
+    /// is seen after its child was seen stays as long as that does; one that is seen before may go until the child comes.
+    pub fn backwards(blocks: usize, shares: &'s [Share]) -> Self {
+        Self::start(blocks, shares, Leg::All)
+    }
+
+    fn start(blocks: usize, shares: &'s [Share], leg: Leg) -> Self {
+        let length = if shares.is_empty() { 0 } else { blocks };
+        let back = shares.iter().filter(|share| leg == Leg::All || share.rule != Rule::Prefix);
+        let reach = back.map(|share| share.rule.reach_blocks()).max().unwrap_or(0);
+        Self { shares, length, reach, leg, step: 0, share: 0 }
     }
 
     /// What was asked about is not there.
     pub fn missing(&mut self, probe: Probe) {
-        self.length = probe.block;
-        (self.leg, self.step, self.share) = (Leg::Windows, 0, 0);
+        let leg = if self.leg == Leg::All { Leg::All } else { Leg::Windows };
+        (self.length, self.leg, self.step, self.share) = (probe.block, leg, 0, 0);
     }
 
     /// The longest usable length, in blocks, once there is nothing more to ask.
@@ -154,7 +160,7 @@ impl<'s> Walk<'s> {
         match (self.leg, self.shares[share].rule) {
             (Leg::Prefixes, rule) => rule == Rule::Prefix,
             (Leg::Windows, Rule::Prefix) => false,
-            (Leg::Windows, rule) => self.step < rule.reach_blocks(),
+            (Leg::Windows | Leg::All, rule) => self.step < rule.reach_blocks(),
         }
     }
 }
@@ -167,10 +173,12 @@ impl Iterator for Walk<'_> {
         loop {
             let (steps, block) = match self.leg {
                 Leg::Prefixes => (self.length, self.step),
-                Leg::Windows => (self.window.min(self.length), self.length.wrapping_sub(self.step + 1)),
+                Leg::Windows | Leg::All => {
+                    (self.reach.min(self.length), self.length.wrapping_sub(self.step + 1))
+                }
             };
             if self.step == steps {
-                if self.leg == Leg::Windows {
+                if self.leg != Leg::Prefixes {
                     return None;
                 }
                 (self.leg, self.step) = (Leg::Windows, 0);

@@ -29,9 +29,8 @@ fn longest(presence: &Presence, shares: &[Share]) -> usize {
     }
 }
 
-/// The walk's answer, drawing `ahead` probes at a time, and what was looked at.
-fn walked(presence: &Presence, shares: &[Share], ahead: usize) -> (usize, Vec<Probe>) {
-    let mut walk = Walk::new(presence.len(), shares);
+/// A walk's answer, drawing `ahead` probes at a time, and what was looked at.
+fn walked(presence: &Presence, mut walk: Walk<'_>, ahead: usize) -> (usize, Vec<Probe>) {
     let mut looked_at = Vec::new();
     loop {
         let drawn: Vec<Probe> = walk.by_ref().take(ahead).collect();
@@ -46,6 +45,10 @@ fn walked(presence: &Presence, shares: &[Share], ahead: usize) -> (usize, Vec<Pr
             }
         }
     }
+}
+
+fn forwards(presence: &Presence, rules: &[Rule]) -> (usize, Vec<Probe>) {
+    walked(presence, Walk::new(presence.len(), &shares(rules)), 8)
 }
 
 fn rules() -> impl Strategy<Value = Vec<Rule>> {
@@ -72,7 +75,7 @@ fn presence(shares: usize) -> impl Strategy<Value = Presence> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
     #[test]
-    fn the_walk_finds_what_trying_every_length_finds_and_looks_at_nothing_twice(
+    fn a_walk_finds_what_trying_every_length_finds_and_looks_at_nothing_twice(
         (rules, presence) in rules().prop_flat_map(|rules| {
             let presence = presence(rules.len());
             (Just(rules), presence)
@@ -80,39 +83,47 @@ proptest! {
         ahead in 1usize..9,
     ) {
         let shares = shares(&rules);
-        let (length, looked_at) = walked(&presence, &shares, ahead);
-        prop_assert_eq!(length, longest(&presence, &shares));
-        let distinct: BTreeSet<_> = looked_at.iter().map(|probe| (probe.block, probe.share)).collect();
-        prop_assert_eq!(distinct.len(), looked_at.len(), "looked at twice");
-        for (i, share) in shares.iter().enumerate() {
-            let needed = required(share.rule, length);
-            prop_assert!(needed.into_iter().all(|block| distinct.contains(&(block, i))), "taken for granted");
+        for walk in [Walk::new(presence.len(), &shares), Walk::backwards(presence.len(), &shares)] {
+            let (length, looked_at) = walked(&presence, walk, ahead);
+            prop_assert_eq!(length, longest(&presence, &shares));
+            let distinct: BTreeSet<_> = looked_at.iter().map(|probe| (probe.block, probe.share)).collect();
+            prop_assert_eq!(distinct.len(), looked_at.len(), "looked at twice");
+            for (i, share) in shares.iter().enumerate() {
+                let needed = required(share.rule, length);
+                prop_assert!(needed.into_iter().all(|block| distinct.contains(&(block, i))), "taken for granted");
+            }
         }
     }
 }
 
 #[test]
+fn the_way_backwards_sees_every_block_after_its_child() {
+    let shares = shares(&[Rule::Prefix, Rule::Window { blocks: 4 }]);
+    let (length, looked_at) = walked(&vec![vec![true; 2]; 20], Walk::backwards(20, &shares), 8);
+    assert_eq!((length, looked_at.len()), (20, 24));
+    assert!(looked_at.is_sorted_by(|earlier, later| earlier.block >= later.block));
+}
+
+#[test]
 fn a_chain_that_is_there_costs_what_its_rules_require_and_no_more() {
     let rules = [Rule::Prefix, Rule::Window { blocks: 4 }, Rule::LastState];
-    let (length, looked_at) = walked(&vec![vec![true; 3]; 100], &shares(&rules), 32);
+    let (length, looked_at) = forwards(&vec![vec![true; 3]; 100], &rules);
     assert_eq!((length, looked_at.len()), (100, 100 + 4 + 1));
 }
 
 #[test]
 fn a_state_that_is_kept_now_and_then_is_found_where_it_was_kept_last() {
     let kept = |block: usize| vec![true, block == 31 || block == 63];
-    let shares = shares(&[Rule::Prefix, Rule::LastState]);
+    let rules = [Rule::Prefix, Rule::LastState];
     let chain: Presence = (0..100).map(kept).collect();
-    assert_eq!(walked(&chain, &shares, 8).0, 64);
-    assert_eq!(walked(&chain[..64].to_vec(), &shares, 8).0, 64);
-    assert_eq!(walked(&chain[..63].to_vec(), &shares, 8).0, 32);
-    assert_eq!(walked(&chain[..31].to_vec(), &shares, 8).0, 0);
+    let matched = [100, 64, 63, 31].map(|blocks| forwards(&chain[..blocks].to_vec(), &rules).0);
+    assert_eq!(matched, [64, 64, 32, 0]);
 }
 
 #[test]
 fn a_window_that_reaches_beyond_the_first_block_needs_what_there_is() {
-    let shares = shares(&[Rule::Window { blocks: 8 }]);
-    assert_eq!(walked(&vec![vec![true]; 3], &shares, 8).0, 3);
+    let rules = [Rule::Window { blocks: 8 }];
+    assert_eq!(forwards(&vec![vec![true]; 3], &rules).0, 3);
     let holed: Presence = [true, false, true, true].map(|is_there| vec![is_there]).into();
-    assert_eq!(walked(&holed, &shares, 8).0, 1);
+    assert_eq!(forwards(&holed, &rules).0, 1);
 }

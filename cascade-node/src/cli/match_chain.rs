@@ -1,19 +1,23 @@
 //! `match`: how many leading blocks of a chain are there.
 
-use cascade_client::{BlockKey, Share};
+use cascade_client::{BlockKey, Rule, Share};
 
 use super::output::Format;
 use super::{Context, Exit, Failure, Run, output, reach};
 
-/// Count the leading blocks of a chain that are there
+/// Count the leading blocks of a chain that can be used
 ///
 /// Counts as a use of them, as a match of an engine does. Ends with 3 if not even the first one is there.
 #[derive(Debug, clap::Args)]
-#[command(name = "match", after_help = "\
+#[command(
+    name = "match",
+    after_help = "\
 Examples:
   cascade-node match @first @second @third
   cascade-node match --json 5a1c… 77d0…
-")]
+  cascade-node match --groups 0,1:window=8,2:last @first @second
+"
+)]
 pub(super) struct Args {
     /// Block keys, root first: 64 hexadecimal digits each, or @NAME
     #[arg(value_name = "KEY", required = true, value_parser = reach::key)]
@@ -23,9 +27,9 @@ pub(super) struct Args {
     #[arg(long, value_delimiter = ',', default_value = "0")]
     ranks: Vec<u16>,
 
-    /// KV groups whose pieces must all be there
-    #[arg(long, value_delimiter = ',', default_value = "0")]
-    groups: Vec<u16>,
+    /// KV groups, of which all blocks must be there, or with :window=BLOCKS so many at the end, or with :last the last one
+    #[arg(long, value_name = "GROUP[:RULE]", value_delimiter = ',', default_value = "0", value_parser = group)]
+    groups: Vec<(u16, Rule)>,
 
     #[command(flatten)]
     format: Format,
@@ -37,7 +41,9 @@ impl Run for Args {
         let shares: Vec<Share> = self
             .ranks
             .iter()
-            .flat_map(|&rank| self.groups.iter().map(move |&group| Share { rank, group }))
+            .flat_map(|&rank| {
+                self.groups.iter().map(move |&(group, rule)| Share::new(rank, group).under(rule))
+            })
             .collect();
         let blocks = client.match_chain(&self.keys, &shares)?;
         if self.format.json {
@@ -46,5 +52,49 @@ impl Run for Args {
             output::text(&format!("{blocks} of {} blocks\n", self.keys.len()))?;
         }
         Ok(if blocks == 0 { Exit::Miss } else { Exit::Done })
+    }
+}
+
+/// Reads `GROUP`, `GROUP:window=BLOCKS` or `GROUP:last`.
+fn group(text: &str) -> Result<(u16, Rule), String> {
+    let (number, rule) = text.split_once(':').map_or((text, None), |(number, rule)| (number, Some(rule)));
+    let number = number.parse().map_err(|_| format!("{number:?} is no KV group: a number up to 65535"))?;
+    let rule = match rule.map(|rule| rule.split_once('=').unwrap_or((rule, ""))) {
+        None => Rule::Prefix,
+        Some(("last", "")) => Rule::LastState,
+        Some(("window", blocks)) => {
+            let blocks = blocks.parse().ok().filter(|&blocks| blocks > 0);
+            Rule::Window { blocks: blocks.ok_or("a window has a number of blocks, as in 1:window=8")? }
+        }
+        Some(_) => return Err("a rule is window=BLOCKS or last".into()),
+    };
+    Ok((number, rule))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_may_have_a_rule() {
+        assert_eq!(group("3"), Ok((3, Rule::Prefix)));
+        assert_eq!(group("1:window=8"), Ok((1, Rule::Window { blocks: 8 })));
+        assert_eq!(group("2:last"), Ok((2, Rule::LastState)));
+    }
+
+    #[test]
+    fn a_rule_that_is_none_is_refused_with_what_is_one() {
+        for (text, says) in [
+            ("x", "is no KV group"),
+            ("65536", "is no KV group"),
+            ("1:", "a rule is"),
+            ("1:full", "a rule is"),
+            ("1:last=2", "a rule is"),
+            ("1:window", "a number of blocks"),
+            ("1:window=0", "a number of blocks"),
+        ] {
+            let complaint = group(text).expect_err(text);
+            assert!(complaint.contains(says), "{text}: {complaint}");
+        }
     }
 }

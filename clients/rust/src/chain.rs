@@ -3,11 +3,12 @@
 use crate::attachment::Attachment;
 use crate::client::Client;
 use crate::error::Error;
-use crate::outcome::{Lookup, Reason, Share};
+use crate::outcome::{Lookup, Reason};
 use cascade_core::hazard::{self, Reader};
 use cascade_core::index::Location;
 use cascade_core::key::BlockKey;
 use cascade_core::piece::PieceId;
+use cascade_core::rule::{Probe, Share, Walk};
 use cascade_core::slot::SlotRef;
 use cascade_core::touch::Touch;
 use cascade_core::view::prefetch;
@@ -18,16 +19,9 @@ const AHEAD: usize = 32;
 /// How often a hold is tried on what is left of a chain that is being evicted under it.
 const HOLD_ATTEMPTS: usize = 4;
 
-/// The leading part of a chain that is there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Leading {
-    blocks: usize,
-    /// The deepest block's piece of the first share, if it is published.
-    tail: Option<SlotRef>,
-}
-
 impl Client {
-    /// How many leading blocks of `keys` have all pieces of `shares` at this moment. Nothing is pinned: read with gets,
+    /// How many leading blocks of `keys` can be used at this moment: the longest part of the chain of which `shares` have
+    /// what their rules require ([`crate::Rule`]): every block of it, or the last few. Nothing is pinned: read with gets,
     /// which may still miss, or take a [`Client::hold`].
     ///
     /// Tells the node, without a call, that this much of the chain is in use. No shares match nothing.
@@ -39,22 +33,27 @@ impl Client {
     #[doc(alias = "batch_exists")]
     pub fn match_chain(&self, keys: &[BlockKey], shares: &[Share]) -> Result<usize, Error> {
         let attachment = self.current()?;
-        let found = attachment.leading(keys, shares, true);
-        if let Some(tail) = found.tail {
-            attachment.page().touches().note(Touch { tail, blocks: found.blocks as u32 });
+        let walk = Walk::new(keys.len(), shares);
+        let blocks = attachment.usable(keys, shares, walk, |id| attachment.has(id));
+        if blocks > 0 {
+            // Every rule requires the last block, so the first share has a piece of it, though perhaps not published yet.
+            let tail = shares[0].piece(keys[blocks - 1]);
+            if let Some(tail) = attachment.find_published(&tail, attachment.hash(&tail)) {
+                attachment.page().touches().note(Touch { tail, blocks: blocks as u32 });
+            }
         }
-        if found.blocks < keys.len() {
+        if blocks < keys.len() {
             self.look_around(&attachment);
         }
-        Ok(found.blocks)
+        Ok(blocks)
     }
 
-    /// Claims the longest leading part of `keys` that has all pieces of `shares` published: none of its blocks is evicted
-    /// as long as the hold lives, and any process of the instance reads them with plain gets.
+    /// Claims the longest part of `keys` that can be used ([`Client::match_chain`]) and is published: nothing that the rules
+    /// require of it is evicted as long as the hold lives, and any process of the instance reads it with plain gets.
     ///
     /// One word of shared memory a share, however long the chain: the node evicts no block before its children, so the
     /// claimed tail keeps its ancestors. That needs the lineage that the blocks were put with
-    /// ([`crate::Lineage::in_chain`]). A chain of which nothing is there is [`Reason::Absent`].
+    /// ([`crate::Lineage::in_chain`]). A chain of which nothing can be used is [`Reason::Absent`].
     ///
     /// # Errors
     /// [`Error::Forked`].
@@ -63,27 +62,31 @@ impl Client {
     pub fn hold(&self, keys: &[BlockKey], shares: &[Share]) -> Result<Lookup<Hold>, Error> {
         let attachment = self.current()?;
         let mut hold = Hold { attachment: Arc::clone(&attachment), cells: Vec::new(), blocks: 0 };
-        let mut blocks = attachment.leading(keys, shares, false).blocks;
+        let longest_published =
+            |keys: &[BlockKey]| attachment.usable(keys, shares, Walk::new(keys.len(), shares), |_| false);
+        let is_whole = |keys: &[BlockKey]| {
+            let is_tail = |id: &PieceId| keys.last() == Some(&id.key);
+            attachment.usable(keys, shares, Walk::backwards(keys.len(), shares), is_tail) == keys.len()
+        };
+        let mut blocks = longest_published(keys);
         for _ in 0..HOLD_ATTEMPTS {
             if blocks == 0 {
                 break;
             }
             hold.release();
-            let ancestors = &keys[..blocks - 1];
+            let keys = &keys[..blocks];
             match hold.claim_tail(&keys[blocks - 1], shares) {
                 Claimed::NoCell => return Ok(self.miss(&attachment, Reason::PinBudget)),
                 Claimed::Gone => {}
-                // Look again now that the tail is claimed: the ancestors that are there now stay.
-                Claimed::Tail(tail)
-                    if attachment.leading(ancestors, shares, false).blocks == ancestors.len() =>
-                {
+                // Look again now that the tail is claimed, from there: what is there while its child is stays.
+                Claimed::Tail(tail) if is_whole(keys) => {
                     attachment.page().touches().note(Touch { tail, blocks: blocks as u32 });
                     hold.blocks = blocks;
                     return Ok(Lookup::Hit(hold));
                 }
                 Claimed::Tail(_) => {}
             }
-            blocks = attachment.leading(&keys[..blocks], shares, false).blocks;
+            blocks = longest_published(keys);
         }
         Ok(self.miss(&attachment, Reason::Absent))
     }
@@ -104,52 +107,55 @@ impl Client {
 }
 
 impl Attachment {
-    /// Walks the pieces block by block, share by share, up to the first that is missing.
+    /// Where `walk` ends: how many leading blocks can be used. A piece counts if it is published, or else if `is_known`
+    /// says so.
     ///
     /// Memory is slow and the walk knows where it goes: of each batch first all buckets are asked for, then all lines,
     /// and only then is any of them looked at.
-    fn leading(&self, keys: &[BlockKey], shares: &[Share], written_too: bool) -> Leading {
-        let mut found = Leading::default();
-        let mut first_of_block = None;
-        let pieces = keys.len() * shares.len();
-        let piece = |i: usize| {
-            let share = shares[i % shares.len()];
-            PieceId { key: keys[i / shares.len()], rank: share.rank, group: share.group }
-        };
+    fn usable(
+        &self,
+        keys: &[BlockKey],
+        shares: &[Share],
+        mut walk: Walk<'_>,
+        is_known: impl Fn(&PieceId) -> bool,
+    ) -> usize {
+        let piece = |probe: Probe| shares[probe.share].piece(keys[probe.block]);
         let index = self.segment().index();
+        let mut probes = [Probe::default(); AHEAD];
         let mut hashes = [0; AHEAD];
         let mut hints = [None::<Location>; AHEAD];
-        for start in (0..pieces).step_by(AHEAD) {
-            let count = AHEAD.min(pieces - start);
-            for (i, hash) in hashes[..count].iter_mut().enumerate() {
-                *hash = self.hash(&piece(start + i));
-                index.prefetch(*hash);
+        let mut ahead = AHEAD;
+        loop {
+            let mut count = 0;
+            for probe in walk.by_ref().take(ahead) {
+                let hash = self.hash(&piece(probe));
+                index.prefetch(hash);
+                (probes[count], hashes[count]) = (probe, hash);
+                count += 1;
             }
-            for (hint, hash) in hints[..count].iter_mut().zip(hashes) {
+            if count == 0 {
+                return walk.length();
+            }
+            for (hint, &hash) in hints[..count].iter_mut().zip(&hashes) {
                 *hint = index.candidates(hash).next();
                 if let Some(line) = hint.and_then(|at| self.segment().line(at.arena, at.slot)) {
                     prefetch(std::slice::from_ref(line.state_word()));
                 }
             }
-            for i in 0..count {
-                let id = piece(start + i);
+            let missing = (0..count).find(|&i| {
+                let id = piece(probes[i]);
                 let published = hints[i]
                     .and_then(|at| self.ready_at(at, &id))
                     // Another piece with the same tag comes first, or it was published just now.
                     .or_else(|| self.find_published(&id, hashes[i]));
-                if published.is_none() && !(written_too && self.has(&id)) {
-                    return found;
-                }
-                let share = (start + i) % shares.len();
-                if share == 0 {
-                    first_of_block = published;
-                }
-                if share == shares.len() - 1 {
-                    found = Leading { blocks: found.blocks + 1, tail: first_of_block };
-                }
+                published.is_none() && !is_known(&id)
+            });
+            if let Some(i) = missing {
+                walk.missing(probes[i]);
             }
+            // Behind a gap there may well be another: one look before asking for more.
+            ahead = if missing.is_some() { 1 } else { AHEAD };
         }
-        found
     }
 }
 
@@ -173,7 +179,7 @@ enum Claimed {
 }
 
 impl Hold {
-    /// Blocks that are claimed, from the first of the chain.
+    /// Blocks that can be used, from the first of the chain; what the rules require of them is claimed.
     pub fn blocks(&self) -> usize {
         self.blocks
     }
@@ -182,7 +188,7 @@ impl Hold {
         let attachment = &self.attachment;
         let mut first = None;
         for share in shares {
-            let id = PieceId { key: *key, rank: share.rank, group: share.group };
+            let id = share.piece(*key);
             let Some(slot) = attachment.find_published(&id, attachment.hash(&id)) else {
                 return Claimed::Gone;
             };

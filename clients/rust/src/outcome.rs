@@ -3,15 +3,6 @@
 use cascade_core::key::BlockKey;
 use cascade_core::request::Verdict;
 
-/// One rank's, one KV group's share of every block: what a match requires, next to the keys.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Share {
-    /// Tensor-parallel rank.
-    pub rank: u16,
-    /// KV group.
-    pub group: u16,
-}
-
 /// Where a block stands in its chain: what eviction goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lineage {

@@ -2,12 +2,18 @@
 
 mod support;
 
-use cascade_client::{BlockKey, Client, Committed, Lineage, Lookup, PieceId, Reason, Share};
+use cascade_client::{BlockKey, Client, Committed, Lineage, Lookup, PieceId, Reason, Rule, Share};
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::{Node, bytes, key, soon};
 
-const RANKS: [Share; 2] = [Share { rank: 0, group: 0 }, Share { rank: 1, group: 0 }];
-const SOLE: [Share; 1] = [Share { rank: 0, group: 0 }];
+const RANKS: [Share; 2] = [Share::new(0, 0), Share::new(1, 0)];
+const SOLE: [Share; 1] = [Share::new(0, 0)];
+/// A hybrid model: full attention, a sliding window, a recurrent group.
+const HYBRID: [Share; 3] = [
+    Share::new(0, 0),
+    Share::new(0, 1).under(Rule::Window { blocks: 3 }),
+    Share::new(0, 2).under(Rule::LastState),
+];
 
 fn piece(key: BlockKey, share: Share) -> PieceId {
     PieceId { key, rank: share.rank, group: share.group }
@@ -40,6 +46,46 @@ fn a_match_ends_at_the_first_block_that_lacks_a_piece() {
     assert_eq!(client.match_chain(&keys[90..], &SOLE).unwrap(), 0);
     assert_eq!(client.match_chain(&keys, &[]).unwrap(), 0);
     assert_eq!(client.match_chain(&[], &SOLE).unwrap(), 0);
+}
+
+#[test]
+fn a_match_goes_by_the_rule_of_each_share() {
+    let node = Node::start(4);
+    let client = node.connect();
+    let keys = keys(100);
+    (0..90).for_each(|i| put(&client, &keys, i, HYBRID[0]));
+    (60..80).filter(|&i| i != 75).for_each(|i| put(&client, &keys, i, HYBRID[1]));
+    [20, 63, 76].into_iter().for_each(|i| put(&client, &keys, i, HYBRID[2]));
+    assert_eq!(client.match_chain(&keys, &HYBRID).unwrap(), 64, "before block 76 the window has a hole");
+    assert_eq!(client.match_chain(&keys, &HYBRID[..2]).unwrap(), 80);
+    assert_eq!(
+        client.match_chain(&keys, &HYBRID[1..2]).unwrap(),
+        80,
+        "of a window alone nothing else is needed"
+    );
+    assert_eq!(client.match_chain(&keys, &HYBRID[2..]).unwrap(), 77);
+    assert_eq!(client.match_chain(&keys[..63], &HYBRID).unwrap(), 0, "the state of block 20 has no window");
+}
+
+#[test]
+fn a_hold_claims_what_the_rules_require_of_the_tail() {
+    let node = Node::start(2);
+    let (scheduler, worker) = (node.connect(), node.connect());
+    let keys = keys(8);
+    (0..7).for_each(|i| put(&scheduler, &keys, i, HYBRID[0]));
+    (2..7).for_each(|i| put(&scheduler, &keys, i, HYBRID[1]));
+    put(&scheduler, &keys, 5, HYBRID[2]);
+    let hold = scheduler.hold(&keys, &HYBRID).unwrap().hit().unwrap();
+    assert_eq!(hold.blocks(), 6, "block 6 has no state");
+    for share in HYBRID {
+        assert!(!node.state().evict(&piece(keys[5], share)));
+        let got = worker.get_into(&piece(keys[5], share), &mut [0; 4096]).unwrap();
+        assert_eq!(got, Lookup::Hit(4096));
+    }
+    assert!(node.state().evict(&piece(keys[6], HYBRID[0])), "beyond the boundary nothing is held");
+    drop(hold);
+    assert!(node.state().evict(&piece(keys[4], HYBRID[1])));
+    assert!(!scheduler.hold(&keys, &HYBRID).unwrap().is_hit(), "the only state has no window any more");
 }
 
 #[test]
