@@ -18,7 +18,7 @@ pub const DEFAULT_INSTANCE: &str = "default";
 pub const JOB_VARIABLES: [&str; 3] = ["SLURM_JOB_ID", "PBS_JOBID", "FLUX_JOB_ID"];
 
 /// The most folders that one instance may need: its own, and those beside it.
-pub const DIRECTORIES_MAX: usize = 9;
+const DIRECTORIES_MAX: usize = 9;
 
 const JOB_MAX_BYTES: usize = 24;
 
@@ -42,10 +42,17 @@ pub fn segment_directory(uid: u32, job: Option<&str>, instance: &str) -> String 
     format!("{}/{job}.{}", user_directory(uid), component(instance, INSTANCE_MAX_BYTES))
 }
 
-/// Every directory in which the node of an instance may live, in the order in which it takes them: [`segment_directory`],
-/// then those beside it, `….2` to `….9`, for when killed owners that cannot exit keep the ones before.
+/// What is appended to the first directory of an instance for each that its node may live in, in the order in which it
+/// takes them: nothing, then `.2` to `.9`, for when killed owners that cannot exit keep the ones before.
 ///
 /// A node takes the first that it can lock, so a client has to look at all of them.
+pub fn directory_suffixes() -> impl Iterator<Item = String> {
+    // No instance is named so: a dot in a name would have become `_`.
+    (1..=DIRECTORIES_MAX).map(|number| if number == 1 { String::new() } else { format!(".{number}") })
+}
+
+/// Every directory in which the node of an instance may live: [`segment_directory`] and those beside it, see
+/// [`directory_suffixes`].
 ///
 /// ```
 /// use cascade_core::place::segment_directories;
@@ -55,11 +62,7 @@ pub fn segment_directory(uid: u32, job: Option<&str>, instance: &str) -> String 
 /// ```
 pub fn segment_directories(uid: u32, job: Option<&str>, instance: &str) -> impl Iterator<Item = String> {
     let first = segment_directory(uid, job, instance);
-    (1..=DIRECTORIES_MAX).map(move |number| match number {
-        1 => first.clone(),
-        // No instance has this name: a dot in one would have become `_`.
-        _ => format!("{first}.{number}"),
-    })
+    directory_suffixes().map(move |suffix| format!("{first}{suffix}"))
 }
 
 /// The socket of the node that owns the segment in `directory`.

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use cascade_client::{Client, Deadline, query};
-use cascade_core::place::{segment_directory, user_directory};
+use cascade_core::place::{segment_directories, segment_directory, user_directory};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -329,14 +329,11 @@ impl Drop for Node {
 
 /// Removes what a killed node left, and the folder of all segments with the last of them.
 fn remove_segment(setup: &Setup) {
-    let directory = setup.directory();
-    let _ = std::fs::remove_dir_all(&directory);
-    for number in 2..=9 {
-        let mut beside = directory.clone().into_os_string();
-        beside.push(format!(".{number}"));
-        let _ = std::fs::remove_dir_all(beside);
+    let uid = rustix::process::getuid().as_raw();
+    for directory in segment_directories(uid, None, &setup.instance) {
+        let _ = std::fs::remove_dir_all(directory);
     }
-    let _ = std::fs::remove_dir(user_directory(rustix::process::getuid().as_raw()));
+    let _ = std::fs::remove_dir(user_directory(uid));
 }
 
 /// A short pause, for tests that act at some instant or other.

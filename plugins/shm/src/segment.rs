@@ -6,13 +6,11 @@ use crate::config::{Config, Mode, OWNER_FILE, RegionConfig, is_region_name};
 use crate::directory::{Directory, failed};
 use crate::owner::{Attempt, Liveness, OwnerLock, OwnerRecord, boot_id};
 use crate::region::Region;
+use cascade_core::place::directory_suffixes;
 use cascade_tier::{CloseMode, Status, TierError};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-
-/// How many folders, the first included, an instance may spread over while killed owners cannot exit.
-const FOLDERS_MAX: usize = 9;
 
 /// How often a dying owner is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -43,7 +41,7 @@ impl Segment {
     /// Takes the configured folder, or the next beside it while a killed owner of it cannot exit.
     pub(crate) fn open(config: &Config) -> Result<(Segment, Vec<Region>), TierError> {
         let folders: Vec<PathBuf> =
-            (1..=FOLDERS_MAX).map(|number| beside(&config.directory, number)).collect();
+            directory_suffixes().map(|suffix| beside(&config.directory, &suffix)).collect();
         // A node may live beside a folder whose killed owner is gone by now: it still is the instance's node.
         for folder in &folders[1..] {
             refuse_living_beside(folder)?;
@@ -117,13 +115,10 @@ pub(crate) fn remove(directory: &Directory) -> Result<(), TierError> {
     directory.remove_empty()
 }
 
-/// The `number`th folder of an instance: `path`, `path.2`, ….
-fn beside(path: &Path, number: usize) -> PathBuf {
-    if number == 1 {
-        return path.to_owned();
-    }
+/// A folder of the instance whose first one is `path`.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
+    name.push(suffix);
     PathBuf::from(name)
 }
 
