@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::detach::walking;
 use crate::hold::Hold;
-use crate::names::{Key, Keys, piece, shares};
+use crate::names::{Key, Keys, Required, piece, shares};
 use crate::outcome::Found;
 use cascade_client::Lookup;
 use pyo3::prelude::*;
@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 impl Client {
     /// Leading blocks of which every share (rank, group) is there. Claims nothing.
     #[pyo3(signature = (keys, shares=None))]
-    fn match_chain(&self, py: Python<'_>, keys: Keys, shares: Option<Vec<(u16, u16)>>) -> PyResult<usize> {
+    fn match_chain(&self, py: Python<'_>, keys: Keys, shares: Option<Vec<Required>>) -> PyResult<usize> {
         let (handle, shares) = (self.handle()?, self::shares(shares));
         let pieces = keys.0.len() * shares.len();
         handle.answer(walking(py, pieces, || handle.client.match_chain(&keys.0, &shares)))
@@ -20,7 +20,7 @@ impl Client {
 
     /// Claims the leading blocks of which every share is published; `Miss("absent")` if there is none.
     #[pyo3(signature = (keys, shares=None))]
-    fn hold(&self, py: Python<'_>, keys: Keys, shares: Option<Vec<(u16, u16)>>) -> PyResult<Found<Hold>> {
+    fn hold(&self, py: Python<'_>, keys: Keys, shares: Option<Vec<Required>>) -> PyResult<Found<Hold>> {
         let (handle, shares) = (self.handle()?, self::shares(shares));
         let pieces = keys.0.len() * shares.len();
         let found = handle.answer(walking(py, pieces, || handle.client.hold(&keys.0, &shares)))?;

@@ -2,7 +2,7 @@
 
 use crate::errors::exception;
 use crate::handle::Handle;
-use crate::names::{Key, deadline, piece};
+use crate::names::deadline;
 use cascade_core::place::DEFAULT_INSTANCE;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -63,14 +63,6 @@ pub(crate) fn socket_paths(instance: Option<&str>) -> Vec<String> {
 
 #[pymethods]
 impl Client {
-    /// Says that a piece is of no use to anybody, such as one of a wrong length: the node drops it when it comes to that, and
-    /// a put of its name is fresh again. `False` if it is not there. Does not wait.
-    #[pyo3(signature = (key, *, rank=0, group=0))]
-    fn discard(&self, key: Key, rank: u16, group: u16) -> PyResult<bool> {
-        let handle = self.handle()?;
-        handle.answer(handle.client.discard(&piece(key.0, rank, group)))
-    }
-
     /// Waits until the node has taken all that this client posted: then every put is published or refused.
     #[pyo3(signature = (timeout_s=1.0))]
     fn flush(&self, py: Python<'_>, timeout_s: f64) -> PyResult<()> {

@@ -1,6 +1,6 @@
 //! What Python names things by: keys, places in a chain, patience in seconds.
 
-use cascade_client::{BlockKey, Deadline, Lineage, PieceId, Share};
+use cascade_client::{BlockKey, Deadline, Lineage, PieceId, Rule, Share};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -62,10 +62,22 @@ pub(crate) fn lineage_in(first: Lineage, keys: &[BlockKey], i: usize) -> PyResul
     Ok(Lineage { parent: if i == 0 { first.parent } else { keys[i - 1] }, depth })
 }
 
-/// What a match requires of each block; by default the piece of rank 0, group 0.
-pub(crate) fn shares(pairs: Option<Vec<(u16, u16)>>) -> Vec<Share> {
-    let pairs = pairs.unwrap_or_else(|| vec![(0, 0)]);
-    pairs.into_iter().map(|(rank, group)| Share { rank, group, ..Share::default() }).collect()
+/// What a match requires of a chain: every block's piece of (rank, group), or of the last blocks only.
+#[derive(Clone, Copy, Debug, FromPyObject)]
+pub(crate) enum Required {
+    /// (rank, group): full attention. First, since it is the common one and tried in this order.
+    Prefix(u16, u16),
+    /// (rank, group, window in blocks): sliding-window attention; a window of 1 is a recurrent layer's last state.
+    Window(u16, u16, u32),
+}
+
+/// What a match requires; by default every block's piece of rank 0, group 0.
+pub(crate) fn shares(required: Option<Vec<Required>>) -> Vec<Share> {
+    let share = |required| match required {
+        Required::Window(rank, group, blocks) => Share::new(rank, group).under(Rule::Window { blocks }),
+        Required::Prefix(rank, group) => Share::new(rank, group),
+    };
+    required.unwrap_or_else(|| vec![Required::Prefix(0, 0)]).into_iter().map(share).collect()
 }
 
 /// `timeout_s` from now.

@@ -1,4 +1,4 @@
-//! The client's writes: puts by verified copy, and slots to fill in place.
+//! The client's writes: puts by verified copy, slots to fill in place, and pieces that are to go.
 
 use crate::buffer::{Buffer, sources};
 use crate::client::Client;
@@ -131,6 +131,14 @@ impl Client {
             }
             Ok(stored)
         }))
+    }
+
+    /// Says that a piece is of no use to anybody: the node drops it, and its name can be put anew. Does not wait. False if
+    /// there is none.
+    #[pyo3(signature = (key, *, rank=0, group=0))]
+    fn discard(&self, key: Key, rank: u16, group: u16) -> PyResult<bool> {
+        let handle = self.handle()?;
+        handle.answer(handle.client.discard(&piece(key.0, rank, group)))
     }
 
     /// A slot to fill in place, or why there is none.
