@@ -131,7 +131,7 @@ class Loads:
     def _reason(self, client: Client, key: bytes, group: int, miss: Miss) -> str:
         """The figure that a miss adds to. A piece that can never be of use is dropped, so that the right one
         can be put."""
-        if miss.reason == "too_short":
+        if miss.reason in ("too_short", "too_long"):
             client.discard(key, rank=self._rank, group=group)
             return "missed_length"
         return "missed_corrupt" if miss.reason == "corrupt" else "missed_absent"
