@@ -1,10 +1,13 @@
 //! One node an instance; what it leaves when it stops, and what may be collected when it does not.
 
 use std::path::Path;
+use std::sync::Barrier;
+use std::thread;
 
 use serde_json::Value;
+use support::node::Refused;
 use support::sandbox::{skip, works};
-use support::{Node, Setup};
+use support::{Node, Scratch, Setup};
 
 fn gc(setup: &Setup) -> Value {
     let output = setup.command("gc").arg("--json").output().unwrap();
@@ -28,6 +31,60 @@ fn a_second_node_on_the_instance_is_refused_and_told_who_has_it() {
     let mut client = node.actor();
     client.expect("put_wait 0", "fresh");
     client.expect("get 0", "hit");
+}
+
+/// Starts all of them in one instant. The one that serves; all others were refused and told who that is.
+fn race(setups: Vec<Setup>) -> Node {
+    let start = Barrier::new(setups.len());
+    let ended: Vec<Result<Node, Refused>> = thread::scope(|scope| {
+        let starters = setups.into_iter().map(|setup| {
+            scope.spawn(|| {
+                start.wait();
+                setup.try_start()
+            })
+        });
+        let starters: Vec<_> = starters.collect();
+        starters.into_iter().map(|starter| starter.join().unwrap()).collect()
+    });
+    let (serving, refused): (Vec<_>, Vec<_>) = ended.into_iter().partition(Result::is_ok);
+    let mut serving: Vec<Node> = serving.into_iter().flatten().collect();
+    assert_eq!(serving.len(), 1, "{refused:?}");
+    let node = serving.remove(0);
+    let owner = format!("pid {}", node.pid().as_raw_nonzero());
+    for refused in refused.into_iter().filter_map(Result::err) {
+        assert_eq!(refused.status.code(), Some(1), "{}", refused.said);
+        assert!(refused.said.contains(&owner), "{owner}: {}", refused.said);
+    }
+    node
+}
+
+#[test]
+fn of_nodes_that_start_at_once_on_one_instance_one_serves() {
+    let setup = Setup::new("race").set("segment.capacity=8MiB");
+    let mut killed = Vec::new();
+    for round in 0..6 {
+        let mut node = race(vec![setup.clone(); 8]);
+        assert_eq!(node.status()["adopted"], round > 0);
+        node.actor().expect("put_wait 0", if round == 0 { "fresh" } else { "present" });
+        // What it leaves is what the next ones find.
+        node.kill();
+        killed.push(node);
+    }
+}
+
+#[test]
+fn of_nodes_that_start_at_once_on_one_socket_one_serves() {
+    let scratch = Scratch::new();
+    let socket = scratch.path().join("node.sock");
+    for _ in 0..12 {
+        let setups = (0..8).map(|_| Setup::new("socket").set("segment.capacity=8MiB").at_socket(&socket));
+        let mut node = race(setups.collect());
+        // The others found a socket, or none; this one is what clients find, and it is still there.
+        node.actor().expect("put_wait 0", "fresh");
+        assert!(node.is_alive());
+        node.kill();
+        assert!(socket.exists(), "a killed node leaves its socket to the next round");
+    }
 }
 
 #[test]

@@ -1,25 +1,30 @@
 //! The path on which the door listens: taken when nobody lives there, given back at the end.
 //!
 //! Two nodes may be given one `CASCADE_SOCKET`, and a job inside of `cascade-node run -- COMMAND` inherits its own.
-//! Invariants: the socket of a living node is never removed, nor what is no socket; at the end only our own goes.
+//! Invariants: the socket of a living node is never removed, nor what is no socket; at the end only our own goes. Who looks
+//! and then removes or binds has the lock of the socket's folder meanwhile, so of nodes that start at once one serves.
 
-use std::fs::{Metadata, symlink_metadata};
+use std::fs::{File, Metadata, symlink_metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cascade_core::place::SOCKET_PATH_MAX_BYTES;
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use super::EngineError;
+use super::peer::Peer;
 
 /// How long whoever answers is given to go: a node that was killed lets go of its lock and its socket one by one.
 const GOING: Duration = Duration::from_millis(300);
-/// How often it is looked at; and how long a socket must stay silent: between its `bind` and `listen` a node that just
+/// How often it is looked at; and how long a socket must stay silent: between its `bind` and `listen` any program that just
 /// starts is silent, too.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// How long the folder's lock is waited for. Nodes have it for microseconds.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// A path with our socket on it.
 #[derive(Debug)]
@@ -35,8 +40,8 @@ enum Found {
     Nothing,
     /// A socket on which nobody listens; its identity.
     Silent(Identity),
-    /// Somebody listens.
-    Alive,
+    /// Somebody listens; its process, where it can be seen.
+    Alive(Option<i32>),
 }
 
 /// Device, inode and time of the last change: an inode number alone may come back.
@@ -48,14 +53,17 @@ impl Threshold {
     /// # Errors
     /// A living process listens there; it is something else than a socket; the path is too long or cannot be used.
     pub(super) fn take(path: &Path) -> Result<(UnixListener, Self), EngineError> {
+        Self::take_within(path, GOING)
+    }
+
+    fn take_within(path: &Path, going: Duration) -> Result<(UnixListener, Self), EngineError> {
         let said = path.display();
         if path.as_os_str().len() > SOCKET_PATH_MAX_BYTES {
             return Err(EngineError::Socket(format!(
                 "the socket path {said} is longer than {SOCKET_PATH_MAX_BYTES} bytes: set CASCADE_SOCKET to a shorter one"
             )));
         }
-        clear(path)?;
-        let listener = UnixListener::bind(path).map_err(EngineError::io(format!("listen at {said}")))?;
+        let listener = listen(path, going)?;
         let ours = symlink_metadata(path).map_err(EngineError::io(format!("look at {said}")))?;
         let threshold = Self { path: path.to_owned(), ours: (ours.dev(), ours.ino()) };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
@@ -72,42 +80,80 @@ impl Threshold {
 
 impl Drop for Threshold {
     fn drop(&mut self) {
-        // Somebody may have removed ours and put another there: that one stays.
+        // Somebody may have removed ours and put another there: that one stays. The lock, so that nobody does in between.
+        let _lock = FolderLock::take(&self.path);
         if symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.ours) {
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// Makes sure that nothing is at `path`, without harming whoever lives.
-fn clear(path: &Path) -> Result<(), EngineError> {
+/// Listens at `path`, in place of what a dead node left there, without harming whoever lives.
+fn listen(path: &Path, going: Duration) -> Result<UnixListener, EngineError> {
     let said = path.display();
-    let give_up = Instant::now() + GOING;
+    let give_up = Instant::now() + going;
     let mut before = Found::Nothing;
     loop {
+        let lock = FolderLock::take(path)?;
         let found = look(path).map_err(EngineError::io(format!("look who listens at {said}")))?;
-        match &found {
-            Found::Nothing => return Ok(()),
-            // Twice silent, and the same: it is nobody's.
-            Found::Silent(_) if found == before => {
-                return match std::fs::remove_file(path) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        Err(EngineError::io(format!("remove {said}, which a dead node left"))(error))
-                    }
-                    _ => Ok(()),
-                };
+        // Twice silent, and the same: it is nobody's.
+        let is_free = match &found {
+            Found::Nothing => true,
+            Found::Silent(_) => found == before,
+            Found::Alive(pid) if Instant::now() >= give_up => return Err(taken(path, *pid)),
+            Found::Alive(_) => false,
+        };
+        if is_free {
+            if found != Found::Nothing {
+                std::fs::remove_file(path)
+                    .map_err(EngineError::io(format!("remove {said}, which a dead node left")))?;
             }
-            Found::Silent(_) => {}
-            Found::Alive if Instant::now() < give_up => {}
-            Found::Alive => {
-                return Err(EngineError::Socket(format!(
-                    "a living node listens at {said}: unset CASCADE_SOCKET (a command inside of `cascade-node run` inherits \
-                     it) and give this node another --instance, or set CASCADE_SOCKET to another path"
-                )));
-            }
+            return UnixListener::bind(path).map_err(EngineError::io(format!("listen at {said}")));
         }
+        drop(lock);
         before = found;
         std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+fn taken(path: &Path, pid: Option<i32>) -> EngineError {
+    let owner = pid
+        .map_or_else(|| "another PID namespace, or too busy to say".to_owned(), |pid| format!("pid {pid}"));
+    EngineError::Socket(format!(
+        "a living node ({owner}) listens at {}: unset CASCADE_SOCKET (a command inside of `cascade-node run` inherits it) \
+         and give this node another --instance, or set CASCADE_SOCKET to another path",
+        path.display()
+    ))
+}
+
+/// The lock of the folder that a socket is in, for as long as it takes to look and act. Goes with its holder.
+#[derive(Debug)]
+struct FolderLock {
+    /// The folder, while we have its lock: closing it lets go.
+    _locked: Option<File>,
+}
+
+impl FolderLock {
+    /// Waits for the lock. Where the file system has none, or the folder may not be read, nobody gets one: that leaves the
+    /// race between nodes that are given one path in the same instant.
+    fn take(socket: &Path) -> Result<Self, EngineError> {
+        let folder =
+            socket.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let Ok(file) = File::open(folder) else { return Ok(Self { _locked: None }) };
+        let give_up = Instant::now() + LOCK_WAIT;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self { _locked: Some(file) }),
+                Err(Errno::WOULDBLOCK) if Instant::now() < give_up => std::thread::sleep(LOOK_AGAIN),
+                Err(Errno::WOULDBLOCK) => {
+                    return Err(EngineError::Socket(format!(
+                        "another program keeps the folder {} locked: set CASCADE_SOCKET to a path elsewhere",
+                        folder.display()
+                    )));
+                }
+                Err(_) => return Ok(Self { _locked: None }),
+            }
+        }
     }
 }
 
@@ -123,7 +169,8 @@ fn look(path: &Path) -> std::io::Result<Found> {
     let flags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     match connect(&socket, &SocketAddrUnix::new(path)?) {
-        Ok(()) | Err(Errno::AGAIN) => Ok(Found::Alive),
+        Ok(()) => Ok(Found::Alive(Peer::of(&socket)?.pid)),
+        Err(Errno::AGAIN) => Ok(Found::Alive(None)),
         Err(Errno::CONNREFUSED) => Ok(Found::Silent(found)),
         Err(Errno::NOENT) => Ok(Found::Nothing),
         Err(error) => Err(error.into()),
@@ -133,6 +180,9 @@ fn look(path: &Path) -> std::io::Result<Found> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Barrier;
+    use std::thread;
 
     /// A path in a folder that goes with the test.
     struct Scratch(PathBuf);
@@ -161,8 +211,9 @@ mod tests {
         let (listener, living) = Threshold::take(&scratch.socket()).unwrap();
         let error = Threshold::take(&scratch.socket()).unwrap_err().to_string();
         assert!(error.contains("unset CASCADE_SOCKET"), "{error}");
+        assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
         assert!(error.contains(living.path().to_str().unwrap()), "{error}");
-        std::os::unix::net::UnixStream::connect(scratch.socket()).unwrap();
+        UnixStream::connect(scratch.socket()).unwrap();
         drop(listener);
     }
 
@@ -179,7 +230,7 @@ mod tests {
                 Err(error) => break assert_eq!(error, Errno::AGAIN),
             }
         }
-        assert_eq!(look(living.path()).unwrap(), Found::Alive);
+        assert_eq!(look(living.path()).unwrap(), Found::Alive(None));
     }
 
     #[test]
@@ -188,9 +239,32 @@ mod tests {
         drop(UnixListener::bind(scratch.socket()).unwrap());
         assert!(scratch.socket().exists());
         let (_listener, ours) = Threshold::take(&scratch.socket()).unwrap();
-        std::os::unix::net::UnixStream::connect(ours.path()).unwrap();
+        UnixStream::connect(ours.path()).unwrap();
         drop(ours);
         assert!(!scratch.socket().exists());
+    }
+
+    #[test]
+    fn of_many_that_come_at_once_one_gets_in() {
+        let scratch = Scratch::new("race");
+        for _ in 0..100 {
+            // What a dead node left.
+            drop(UnixListener::bind(scratch.socket()));
+            let start = Barrier::new(8);
+            let taken: Vec<_> = thread::scope(|scope| {
+                let takers: Vec<_> = (0..8)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            start.wait();
+                            Threshold::take_within(&scratch.socket(), Duration::ZERO)
+                        })
+                    })
+                    .collect();
+                takers.into_iter().map(|taker| taker.join().unwrap()).filter_map(Result::ok).collect()
+            });
+            assert_eq!(taken.len(), 1);
+            UnixStream::connect(scratch.socket()).expect("the one who got in is who is found");
+        }
     }
 
     #[test]
