@@ -123,8 +123,13 @@ impl Client {
         }
     }
 
-    /// Whether a call that failed on `attachment` can be tried on the one that took its place.
+    /// Whether a call that failed on `attachment` can be tried on the one that took its place. A closed segment is waited
+    /// upon: its node stopped, and the next one may be just starting.
     pub(crate) fn goes_on_elsewhere(&self, attachment: &Arc<Attachment>, deadline: Deadline) -> bool {
+        if !attachment.segment().is_open() {
+            // Nothing is looked for: it ends when another attachment is in force, or at the deadline.
+            let _: Result<(), _> = self.wait_for(attachment, deadline, || None);
+        }
         self.has_replaced(attachment) && !deadline.has_passed()
     }
 
