@@ -1,14 +1,17 @@
-//! Key → residency: the node's own book of resident blocks, as the forest that their chains make.
+//! Key → residency: the node's own book of pieces, and the forest that the chains of those in memory make.
 //!
-//! A block is in the book while it has a piece, or while a resident child names it as parent (a *gap*: evicted or not
-//! yet committed). Invariants: a block's parent never changes while it is in the book; a gap has a resident child; each
-//! piece is named once. Who evicts only leaves (blocks without a resident child) keeps every resident chain whole from
-//! its root, so a claim on a chain's tail claims all of it.
+//! A block is in the book while a piece of it has a copy anywhere, or while a resident child names it as parent (a *gap*:
+//! evicted or not yet committed). It is *resident* while one of its pieces is in memory; only resident blocks have a parent,
+//! which then never changes. Invariants: each piece is named once, and moves by [`residency::next`] alone; a gap without a
+//! piece has a resident child. Who evicts only leaves (blocks without a resident child) keeps every resident chain whole
+//! from its root, so a claim on a chain's tail claims all of it.
 
 use crate::key::BlockKey;
 use crate::piece::PieceId;
 use crate::policy::BlockId;
+use crate::residency::{self, Event, Residency};
 use crate::slot::SlotRef;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use core::mem::size_of;
@@ -16,7 +19,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 const NONE: u32 = u32::MAX;
 
-/// One piece of a block, and where it lies.
+/// One piece of a block, and where it lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// Tensor-parallel rank.
@@ -27,6 +30,24 @@ pub struct Piece {
     pub slot: SlotRef,
 }
 
+/// One piece of a block, and where all its copies lie; never nowhere.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    rank: u16,
+    group: u16,
+    residency: Residency,
+}
+
+impl Entry {
+    fn is(&self, id: &PieceId) -> bool {
+        (self.rank, self.group) == (id.rank, id.group)
+    }
+
+    fn in_memory(&self) -> Option<Piece> {
+        self.residency.slot().map(|slot| Piece { rank: self.rank, group: self.group, slot })
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Block {
     key: BlockKey,
@@ -34,35 +55,90 @@ struct Block {
     first_child: u32,
     next_sibling: u32,
     previous_sibling: u32,
-    first_piece: Option<Piece>,
-    more_pieces: Vec<Piece>,
+    first_piece: Option<Entry>,
+    /// Most blocks have one piece: no spare room, and a word less than a vector takes.
+    more_pieces: Box<[Entry]>,
+}
+
+// Ten million blocks of one piece are 880 MB of this.
+const _: () = assert!(size_of::<Block>() == 88);
+
+impl Block {
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.first_piece.iter().chain(&self.more_pieces)
+    }
+
+    fn is_resident(&self) -> bool {
+        self.entries().any(|entry| entry.residency.slot().is_some())
+    }
+
+    fn residency(&self, id: &PieceId) -> Residency {
+        self.entries().find(|entry| entry.is(id)).map_or(Residency::Absent, |entry| entry.residency)
+    }
+
+    /// Notes where a piece lies from now on; a piece that lies nowhere is forgotten.
+    fn set(&mut self, id: &PieceId, residency: Residency) {
+        let mut entries = self.first_piece.iter_mut().chain(&mut self.more_pieces);
+        match entries.find(|entry| entry.is(id)) {
+            Some(entry) if residency != Residency::Absent => entry.residency = residency,
+            Some(_) => self.forget(id),
+            None => self.add(Entry { rank: id.rank, group: id.group, residency }),
+        }
+    }
+
+    fn add(&mut self, entry: Entry) {
+        if self.first_piece.is_none() {
+            self.first_piece = Some(entry);
+        } else {
+            self.more_pieces = self.more_pieces.iter().copied().chain([entry]).collect();
+        }
+    }
+
+    fn forget(&mut self, id: &PieceId) {
+        let mut others = self.entries().filter(|entry| !entry.is(id)).copied();
+        let first = others.next();
+        let more = others.collect();
+        (self.first_piece, self.more_pieces) = (first, more);
+    }
 }
 
 /// What became of an insertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Inserted {
-    /// The first piece of its block: the block is resident from now on.
+    /// The first piece of its block in memory: the block is resident from now on.
     Block(BlockId),
     /// One more piece of a resident block.
     Sibling(BlockId),
-    /// The piece was there; it stays where it was.
+    /// The piece was in memory; it stays where it was.
     AlreadyPresent(SlotRef),
 }
 
-/// What became of a removal.
+/// What became of an eviction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Removed {
-    /// The last piece of its block: the block is no longer resident.
+pub enum Evicted {
+    /// The last piece of its block in memory: the block is no longer resident.
     Block(BlockId),
     /// Other pieces of the block remain.
     Sibling(BlockId),
-    /// There was no such piece.
-    Absent,
+    /// The piece is not in memory, or is being copied from there.
+    Refused(Residency),
 }
 
-/// All resident blocks.
+/// An event that has no place, with what was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused(pub Residency);
+
+/// What an event did to a piece and its block.
+struct Moved {
+    block: u32,
+    was_resident: bool,
+    is_resident: bool,
+    residency: Residency,
+}
+
+/// All pieces that have a copy, and their blocks.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     blocks: Vec<Block>,
@@ -89,7 +165,7 @@ impl Catalog {
         self.resident == 0
     }
 
-    /// Resident pieces.
+    /// Pieces in memory.
     pub fn pieces_total(&self) -> usize {
         self.pieces
     }
@@ -100,20 +176,18 @@ impl Catalog {
             + (self.free.capacity() + self.by_key.capacity()) * size_of::<u32>()
     }
 
-    /// Adds a piece under `parent` ([`BlockKey::ROOT`] for the first block of a chain).
+    /// A slot holds a piece of the block that comes after `parent` ([`BlockKey::ROOT`] for the first of a chain).
     pub fn insert(&mut self, id: &PieceId, parent: &BlockKey, slot: SlotRef) -> Inserted {
-        let block = self.find(&id.key).unwrap_or_else(|| self.add(id.key));
-        if let Some(piece) = self.piece_of(block, id.rank, id.group) {
-            return Inserted::AlreadyPresent(piece.slot);
-        }
-        self.pieces += 1;
-        let piece = Piece { rank: id.rank, group: id.group, slot };
-        if self.blocks[block as usize].first_piece.is_some() {
-            self.blocks[block as usize].more_pieces.push(piece);
+        let Moved { block, was_resident, .. } = match self.apply(id, Event::Publish { slot }) {
+            Ok(moved) => moved,
+            Err(Refused(found)) => {
+                let there = found.slot().expect("only a copy in memory stands in the way of another");
+                return Inserted::AlreadyPresent(there);
+            }
+        };
+        if was_resident {
             return Inserted::Sibling(BlockId(block));
         }
-        self.blocks[block as usize].first_piece = Some(piece);
-        self.resident += 1;
         // A parent that is itself below this block would make a ring: a confused client's claim, not taken up.
         if *parent != BlockKey::ROOT && *parent != id.key {
             let parent = self.find(parent).unwrap_or_else(|| self.add(*parent));
@@ -127,14 +201,43 @@ impl Catalog {
         Inserted::Block(BlockId(block))
     }
 
-    /// Where a piece lies.
+    /// The copy in memory leaves. If it was the last of all, the piece goes out of the book.
+    pub fn evict(&mut self, id: &PieceId) -> Evicted {
+        match self.apply(id, Event::Evict) {
+            Ok(moved) if moved.is_resident => Evicted::Sibling(BlockId(moved.block)),
+            Ok(moved) => Evicted::Block(BlockId(moved.block)),
+            Err(Refused(found)) => Evicted::Refused(found),
+        }
+    }
+
+    /// Something happened to the copies of a piece: the way of transfers to lower tiers and back. A piece that comes into
+    /// memory comes by [`Catalog::insert`], which knows its parent, and leaves by [`Catalog::evict`].
+    ///
+    /// # Errors
+    /// The event has no place in what was found; nothing changed.
+    pub fn step(&mut self, id: &PieceId, event: Event) -> Result<Residency, Refused> {
+        self.apply(id, event).map(|moved| moved.residency)
+    }
+
+    /// Where the copies of a piece lie.
+    pub fn residency(&self, id: &PieceId) -> Residency {
+        self.find(&id.key).map_or(Residency::Absent, |at| self.blocks[at as usize].residency(id))
+    }
+
+    /// Where a piece lies in memory.
     pub fn slot(&self, id: &PieceId) -> Option<SlotRef> {
-        self.piece_of(self.find(&id.key)?, id.rank, id.group).map(|piece| piece.slot)
+        self.residency(id).slot()
+    }
+
+    /// Whether all that a block has in memory may leave: no copy is being made of it.
+    pub fn may_leave(&self, block: BlockId) -> bool {
+        let mut entries = self.blocks[block.0 as usize].entries().filter(|entry| entry.in_memory().is_some());
+        entries.all(|entry| residency::next(entry.residency, Event::Evict).is_some())
     }
 
     /// The resident block with this key.
     pub fn block(&self, key: &BlockKey) -> Option<BlockId> {
-        self.find(key).filter(|&b| self.blocks[b as usize].first_piece.is_some()).map(BlockId)
+        self.find(key).filter(|&b| self.blocks[b as usize].is_resident()).map(BlockId)
     }
 
     /// The key of a block.
@@ -142,16 +245,15 @@ impl Catalog {
         self.blocks[block.0 as usize].key
     }
 
-    /// The pieces of a block, in the order of their commits.
+    /// The pieces of a block that are in memory.
     pub fn pieces(&self, block: BlockId) -> impl Iterator<Item = Piece> + '_ {
-        let block = &self.blocks[block.0 as usize];
-        block.first_piece.iter().chain(&block.more_pieces).copied()
+        self.blocks[block.0 as usize].entries().filter_map(Entry::in_memory)
     }
 
     /// The resident parent of a block.
     pub fn parent(&self, block: BlockId) -> Option<BlockId> {
         let parent = self.blocks[block.0 as usize].parent;
-        (parent != NONE && self.blocks[parent as usize].first_piece.is_some()).then_some(BlockId(parent))
+        (parent != NONE && self.blocks[parent as usize].is_resident()).then_some(BlockId(parent))
     }
 
     /// The block and its resident ancestors, deepest first, up to `limit` of them.
@@ -190,31 +292,29 @@ impl Catalog {
         BlockId(at)
     }
 
-    /// Takes a piece out.
-    pub fn remove(&mut self, id: &PieceId) -> Removed {
-        let Some(at) = self.find(&id.key) else { return Removed::Absent };
-        let block = &mut self.blocks[at as usize];
-        let is_it = |piece: &Piece| piece.rank == id.rank && piece.group == id.group;
-        if block.first_piece.as_ref().is_some_and(is_it) {
-            block.first_piece = block.more_pieces.pop();
-        } else if let Some(i) = block.more_pieces.iter().position(is_it) {
-            block.more_pieces.swap_remove(i);
-        } else {
-            return Removed::Absent;
-        }
-        self.pieces -= 1;
-        if self.blocks[at as usize].first_piece.is_some() {
-            return Removed::Sibling(BlockId(at));
-        }
-        self.resident -= 1;
-        self.unlink(at);
-        self.forget_if_idle(at);
-        Removed::Block(BlockId(at))
-    }
-
     /// All resident blocks, in the order of their handles.
     pub fn iter(&self) -> impl Iterator<Item = BlockId> + '_ {
-        (0..self.blocks.len() as u32).map(BlockId).filter(|b| self.blocks[b.0 as usize].first_piece.is_some())
+        (0..self.blocks.len() as u32).map(BlockId).filter(|b| self.blocks[b.0 as usize].is_resident())
+    }
+
+    /// Moves a piece by an event, and keeps the counts, the links and the book itself in step.
+    fn apply(&mut self, id: &PieceId, event: Event) -> Result<Moved, Refused> {
+        let known = self.find(&id.key);
+        let found = known.map_or(Residency::Absent, |at| self.blocks[at as usize].residency(id));
+        let residency = residency::next(found, event).ok_or(Refused(found))?;
+        let at = known.unwrap_or_else(|| self.add(id.key));
+        let block = &mut self.blocks[at as usize];
+        let was_resident = block.is_resident();
+        block.set(id, residency);
+        let is_resident = block.is_resident();
+        let in_memory = |residency: Residency| usize::from(residency.slot().is_some());
+        self.pieces = self.pieces + in_memory(residency) - in_memory(found);
+        self.resident = self.resident + usize::from(is_resident) - usize::from(was_resident);
+        if was_resident && !is_resident {
+            self.unlink(at);
+        }
+        self.forget_if_idle(at);
+        Ok(Moved { block: at, was_resident, is_resident, residency })
     }
 
     fn find(&self, key: &BlockKey) -> Option<u32> {
@@ -225,10 +325,6 @@ impl Catalog {
         self.hasher.hash_one(key)
     }
 
-    fn piece_of(&self, block: u32, rank: u16, group: u16) -> Option<Piece> {
-        self.pieces(BlockId(block)).find(|piece| piece.rank == rank && piece.group == group)
-    }
-
     fn add(&mut self, key: BlockKey) -> u32 {
         let block = Block {
             key,
@@ -237,7 +333,7 @@ impl Catalog {
             next_sibling: NONE,
             previous_sibling: NONE,
             first_piece: None,
-            more_pieces: Vec::new(),
+            more_pieces: Box::default(),
         };
         let at = match self.free.pop() {
             Some(at) => {
@@ -309,6 +405,7 @@ impl Catalog {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::residency::StoredId;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::vec::Vec;
@@ -338,7 +435,7 @@ mod tests {
         assert!(!catalog.is_leaf(parent));
         assert_eq!(catalog.leaf_below(parent), child);
         assert_eq!(catalog.ancestry(child, 9).collect::<Vec<_>>(), [child, parent]);
-        assert_eq!(catalog.remove(&PieceId::sole(key(2))), Removed::Block(child));
+        assert_eq!(catalog.evict(&PieceId::sole(key(2))), Evicted::Block(child));
         assert!(catalog.is_leaf(parent));
     }
 
@@ -361,10 +458,30 @@ mod tests {
         assert_eq!(catalog.insert(&second, &key(0), slot(9)), Inserted::Sibling(block));
         assert_eq!(catalog.insert(&second, &key(0), slot(8)), Inserted::AlreadyPresent(slot(9)));
         assert_eq!(catalog.pieces(block).count(), 2);
-        assert_eq!(catalog.remove(&PieceId::sole(key(1))), Removed::Sibling(block));
+        assert_eq!(catalog.evict(&PieceId::sole(key(1))), Evicted::Sibling(block));
         assert_eq!(catalog.slot(&second), Some(slot(9)));
-        assert_eq!(catalog.remove(&second), Removed::Block(block));
+        assert_eq!(catalog.evict(&second), Evicted::Block(block));
         assert!(catalog.is_empty());
+    }
+
+    #[test]
+    fn a_piece_that_is_below_outlasts_its_eviction_and_goes_with_its_last_copy() {
+        let mut catalog = Catalog::new();
+        let (parent, child) = (PieceId::sole(key(1)), PieceId::sole(key(2)));
+        let _ = (put(&mut catalog, 1, 0), put(&mut catalog, 2, 1));
+        let stored = StoredId(7);
+        assert!(catalog.step(&child, Event::Demote).is_ok());
+        assert_eq!(catalog.evict(&child), Evicted::Refused(Residency::Demoting { slot: slot(2) }));
+        assert!(catalog.step(&child, Event::Demoted { stored }).is_ok());
+        assert!(matches!(catalog.evict(&child), Evicted::Block(_)));
+        assert_eq!(
+            (catalog.block(&child.key), catalog.residency(&child)),
+            (None, Residency::Below { stored })
+        );
+        assert!(matches!(catalog.evict(&parent), Evicted::Block(_)), "what is below holds nothing above it");
+        assert_eq!(catalog.by_key.len(), 1);
+        assert!(catalog.step(&child, Event::Withdraw).is_ok());
+        assert!(catalog.by_key.is_empty());
     }
 
     #[test]
@@ -392,8 +509,8 @@ mod tests {
                     prop_assert_eq!(matches!(inserted, Inserted::AlreadyPresent(_)), there.is_some());
                     model.entry((k, rank)).or_insert(slot(i as u32));
                 } else {
-                    let removed = catalog.remove(&id);
-                    prop_assert_eq!(removed == Removed::Absent, model.remove(&(k, rank)).is_none());
+                    let evicted = catalog.evict(&id);
+                    prop_assert_eq!(matches!(evicted, Evicted::Refused(_)), model.remove(&(k, rank)).is_none());
                 }
                 prop_assert_eq!(catalog.pieces_total(), model.len());
                 for k in 1u8..20 {

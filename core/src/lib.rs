@@ -28,6 +28,7 @@ pub mod piece;
 pub mod place;
 pub mod policy;
 pub mod request;
+pub mod residency;
 pub mod ring;
 pub mod rule;
 pub mod segment;

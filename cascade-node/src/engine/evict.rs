@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use cascade_core::catalog::{Piece, Removed};
+use cascade_core::catalog::{Evicted, Piece};
 use cascade_core::index::Location;
 use cascade_core::piece::PieceId;
 use cascade_core::policy::{BlockId, REFUSALS_MAX, Removal};
@@ -125,9 +125,13 @@ impl Store {
         self.catalog.pieces(block).any(|piece| self.slot_bytes(piece.slot) == slot_bytes)
     }
 
-    /// Evicts a leaf with all its pieces; `false`, and nothing happened, if a client claims one of them.
+    /// Evicts a leaf with all its pieces; `false`, and nothing happened, if a client claims one of them or one is being
+    /// copied.
     pub(super) fn evict(&mut self, block: BlockId, why: Removal) -> bool {
         debug_assert!(self.catalog.is_leaf(block), "only leaves are evicted");
+        if !self.catalog.may_leave(block) {
+            return false;
+        }
         let key = self.catalog.key(block);
         let pieces: Vec<_> = self.catalog.pieces(block).collect();
         for piece in &pieces {
@@ -164,7 +168,8 @@ impl Store {
                 Removal::Dropped => self.counters.dropped_blocks += 1,
             }
         }
-        let _: Removed = self.catalog.remove(id);
+        let evicted = self.catalog.evict(id);
+        debug_assert!(!matches!(evicted, Evicted::Refused(_)), "{evicted:?}");
     }
 
     fn is_claimed(&mut self, pieces: &[Piece]) -> bool {

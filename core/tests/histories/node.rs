@@ -2,7 +2,7 @@
 
 use crate::world::{CLIENTS, id, key_of, load};
 use cascade_core::arena::Arena;
-use cascade_core::catalog::{Catalog, Inserted, Removed};
+use cascade_core::catalog::{Catalog, Evicted, Inserted};
 use cascade_core::hazard::Scan;
 use cascade_core::index::Location;
 use cascade_core::key::BlockKey;
@@ -120,7 +120,7 @@ impl<'m> Node<'m> {
             let key = self.catalog.key(block).as_bytes()[0] as usize - 1;
             let place = Location { arena: 0, slot: at.slot };
             assert!(self.segment.index().remove(id(key).hash(self.segment.geometry().seed), place));
-            assert_eq!(self.catalog.remove(&id(key)), Removed::Block(block));
+            assert_eq!(self.catalog.evict(&id(key)), Evicted::Block(block));
             self.reclaim(at);
             return Some(key);
         }
