@@ -10,14 +10,16 @@ from cascade_kv.errors import Forked as Forked
 from cascade_kv.errors import NodeLost as NodeLost
 from cascade_kv.errors import RefusedByNode as RefusedByNode
 
-# Anything with the buffer protocol (bytes, bytearray, memoryview, mmap, a NumPy array, a ctypes array) or with
-# `__dlpack__` on the CPU (a torch or JAX tensor), C-contiguous, of any type of item: lengths are in bytes. Targets must be
-# writable, and no two of one call overlap. What is wrong with one raises `TypeError` (it lends no memory) or `BufferError`
-# (it is read-only, has gaps, or lies on a device), with what to pass instead.
+# Anything with the buffer protocol (bytes, bytearray, memoryview, mmap, a NumPy array, a ctypes array) or
+# with `__dlpack__` on the CPU (a torch or JAX tensor), C-contiguous, of any type of item: lengths are in
+# bytes. Targets must be writable, and no two of one call overlap. What is wrong with one raises `TypeError`
+# (it lends no memory) or `BufferError` (it is read-only, has gaps, or lies on a device), with what to pass
+# instead.
 Buffer: TypeAlias = Any
 
-# One rank's, one KV group's share of every block, for a match: (rank, group), or (rank, group, window_blocks) of which only
-# the last blocks are required: sliding-window attention, or with 1 a recurrent layer's last state.
+# One rank's, one KV group's share of every block, for a match: (rank, group), or (rank, group, window_blocks)
+# of which only the last blocks are required: sliding-window attention, or with 1 a recurrent layer's last
+# state.
 Share: TypeAlias = tuple[int, int] | tuple[int, int, int]
 
 __version__: str
@@ -31,9 +33,9 @@ class Miss:
 
     @property
     def reason(self) -> Literal["absent", "corrupt", "pin_budget", "too_short", "too_long"]:
-        """ "absent": not resident, or just being changed. "corrupt": the checksum did not match, the node was told.
-        "pin_budget": too much is pinned or held; gets still work. "too_short", "too_long": the target was, for a call that
-        takes exactly one length (`get_blocks`) or at most one."""
+        """One of: "absent": not resident, or just being changed. "corrupt": the checksum did not match, the
+        node was told. "pin_budget": too much is pinned or held; gets still work. "too_short", "too_long": the
+        target was, for a call that takes exactly one length (`get_blocks`) or at most one."""
     @property
     def needed_bytes(self) -> int | None:
         """For "too_short" and "too_long": the length of the piece."""
@@ -45,12 +47,14 @@ class Stored:
 
     @property
     def outcome(self) -> Literal["posted", "fresh", "already_present", "refused"]:
-        """ "posted": copied and on its way; this client reads it from now on, others soon. "fresh": published for all
-        clients. "already_present": it was there, the first one stays. "refused": not stored."""
+        """One of: "posted": copied and on its way; this client reads it from now on, others soon. "fresh":
+        published for all clients. "already_present": it was there, the first one stays. "refused": not
+        stored."""
     @property
     def refusal(self) -> Literal["no_room", "too_large", "expired", "not_yours"] | None:
-        """Why it was refused. "no_room": everything is pinned or the segment still grows. "too_large": longer than the
-        largest slot. "expired": no slot came free before the deadline. "not_yours": the slot was taken back."""
+        """Why it was refused. "no_room": everything is pinned or the segment still grows. "too_large": longer
+        than the largest slot. "expired": no slot came free before the deadline. "not_yours": the slot was
+        taken back."""
     def __bool__(self) -> bool: ...
 
 @final
@@ -78,19 +82,21 @@ class Namespace:
     def root(self) -> bytes:
         """32 bytes: where the chains of this namespace start."""
     def chain(self, tokens: Sequence[int]) -> list[bytes]:
-        """The keys of a token sequence, one a whole block of `block_tokens`; tokens past the last one have none."""
+        """The keys of a token sequence, one a whole block of `block_tokens`; tokens past the last one have
+        none."""
     def wrap(self, engine_hashes: Sequence[bytes]) -> list[bytes]:
         """The keys for an engine's own strong, chained block hashes."""
 
 @final
 class PagedCache:
-    """An engine's paged KV memory: for each layer a buffer whose first axis counts blocks. The rest of it, a block's page of
-    this layer, is contiguous: [blocks, page_bytes], [blocks, tokens, heads, size], of any type of item. Pages may lie apart
-    (a stride larger than the page); layers may differ in the bytes of a page, not in the number of blocks. Pages of two
-    layers never overlap. Memory that is [2, blocks, ...] is two layers: `cache[0], cache[1]`.
+    """An engine's paged KV memory: for each layer a buffer whose first axis counts blocks. The rest of it, a
+    block's page of this layer, is contiguous: [blocks, page_bytes], [blocks, tokens, heads, size], of any
+    type of item. Pages may lie apart (a stride larger than the page); layers may differ in the bytes of a
+    page, not in the number of blocks. Pages of two layers never overlap. Memory that is [2, blocks, ...] is
+    two layers: `cache[0], cache[1]`.
 
-    A block is its page of every layer, in the order given. The buffers are kept alive; they are read and written with
-    the GIL released, by block number, so the engine must not move them.
+    A block is its page of every layer, in the order given. The buffers are kept alive; they are read and
+    written with the GIL released, by block number, so the engine must not move them.
     """
 
     def __init__(self, layers: Sequence[Buffer]) -> None: ...
@@ -105,8 +111,8 @@ class PagedCache:
 class View:
     """The bytes of a piece where they lie, pinned as long as this or any buffer made of it lives. Read-only.
 
-    Not verified until `verify` is asked. `memoryview(view)`, `numpy.frombuffer(view, ...)`. A forked child must not touch
-    a buffer that its parent made: the memory is not mapped there.
+    Not verified until `verify` is asked. `memoryview(view)`, `numpy.frombuffer(view, ...)`. A forked child
+    must not touch a buffer that its parent made: the memory is not mapped there.
     """
 
     def __len__(self) -> int: ...
@@ -121,7 +127,8 @@ class View:
 
 @final
 class Hold:
-    """A claim on the leading blocks of a chain: none of them is evicted while this lives, whoever reads them."""
+    """A claim on the leading blocks of a chain: none of them is evicted while this lives, whoever reads
+    them."""
 
     @property
     def blocks(self) -> int:
@@ -164,7 +171,8 @@ class Fill:
         timeout_s: float = 1.0,
     ) -> Pending: ...
     def abort(self) -> None:
-        """Gives the slot back. Again, or after a commit, does nothing. `BufferError` while a memoryview is alive."""
+        """Gives the slot back. Again, or after a commit, does nothing. `BufferError` while a memoryview is
+        alive."""
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -182,10 +190,10 @@ class Pending:
 class Client:
     """A handle on the node of this machine; any thread may use it. See `connect`.
 
-    A piece is named by its block's key (32 bytes), a rank and a KV group. `parent` and `depth` tell where the block
-    stands in its chain (the first block of a chain: no parent, depth 0); eviction and holds rest on them.
-    Timeouts are in seconds. The GIL is released while bytes move and while a call waits, not for copies of less than
-    128 KiB, which are over sooner. After `fork` a child's handle answers `Forked`.
+    A piece is named by its block's key (32 bytes), a rank and a KV group. `parent` and `depth` tell where the
+    block stands in its chain (the first block of a chain: no parent, depth 0); eviction and holds rest on
+    them. Timeouts are in seconds. The GIL is released while bytes move and while a call waits, not for copies
+    of less than 128 KiB, which are over sooner. After `fork` a child's handle answers `Forked`.
     """
 
     def put(
@@ -200,8 +208,8 @@ class Client:
         wait: bool = False,
         timeout_s: float = 1.0,
     ) -> Stored:
-        """Stores a piece by copy; `data` may be changed when this returns. Waits only for a slot, with `wait` also for the
-        node's verdict ("fresh" in place of "posted")."""
+        """Stores a piece by copy; `data` may be changed when this returns. Waits only for a slot, with `wait`
+        also for the node's verdict ("fresh" in place of "posted")."""
     def put_vectored(
         self,
         key: bytes,
@@ -214,7 +222,8 @@ class Client:
         wait: bool = False,
         timeout_s: float = 1.0,
     ) -> Stored:
-        """`put` of fragments, which become one piece in one pass: an engine's block is a fragment per layer."""
+        """`put` of fragments, which become one piece in one pass: an engine's block is a fragment per
+        layer."""
     def put_batch(
         self,
         keys: Sequence[bytes],
@@ -241,11 +250,13 @@ class Client:
     ) -> list[Stored]:
         """As `put_batch`, from an engine's memory: `block_ids[i]` is stored under `keys[i]`."""
     def get_into(self, key: bytes, target: Buffer, *, rank: int = 0, group: int = 0) -> int | Miss:
-        """The length in bytes; `target` holds exactly what was put, verified. After a miss `target` is unspecified."""
+        """The length in bytes; `target` holds exactly what was put, verified. After a miss `target` is
+        unspecified."""
     def get_into_vectored(
         self, key: bytes, targets: Sequence[Buffer], *, rank: int = 0, group: int = 0
     ) -> int | Miss:
-        """`get_into` over fragments, filled one after the other; they need not be cut as those of the put were."""
+        """`get_into` over fragments, filled one after the other; they need not be cut as those of the put
+        were."""
     def get_batch_into(
         self, keys: Sequence[bytes], targets: Sequence[Buffer], *, rank: int = 0, group: int = 0
     ) -> list[int | Miss]:
@@ -259,7 +270,8 @@ class Client:
         rank: int = 0,
         group: int = 0,
     ) -> list[int | Miss]:
-        """As `get_batch_into`, into an engine's memory. A piece of another length than `block_bytes` is a miss."""
+        """As `get_batch_into`, into an engine's memory. A piece of another length than `block_bytes` is a
+        miss."""
     def get(self, key: bytes, *, rank: int = 0, group: int = 0) -> bytes | Miss:
         """The bytes of a piece, verified. `get_into` saves the allocation."""
     def pin(self, key: bytes, *, rank: int = 0, group: int = 0) -> View | Miss:
@@ -269,30 +281,36 @@ class Client:
     def match_chain(self, keys: Sequence[bytes], shares: Sequence[Share] = ((0, 0),)) -> int:
         """Leading blocks that can be used: every share is there as its rule requires. Claims nothing."""
     def hold(self, keys: Sequence[bytes], shares: Sequence[Share] = ((0, 0),)) -> Hold | Miss:
-        """Claims the leading blocks that can be used and are published; `Miss("absent")` if there is none. Any process of
-        the instance reads them with plain gets. Needs the lineage that the blocks were put with."""
+        """Claims the leading blocks that can be used and are published; `Miss("absent")` if there is none.
+        Any process of the instance reads them with plain gets. Needs the lineage that the blocks were put
+        with."""
     def touch(self, tail: bytes, blocks: int, *, rank: int = 0, group: int = 0) -> bool:
-        """Says that the `blocks` blocks of the chain that ends in `tail` are in use; false if `tail` is not there."""
+        """Says that the `blocks` blocks of the chain that ends in `tail` are in use; false if `tail` is not
+        there."""
     def reserve(self, len_bytes: int, *, timeout_s: float = 1.0) -> Fill | Stored:
         """A slot to fill in place, or why there is none."""
     def reserve_async(self, len_bytes: int, *, timeout_s: float = 1.0) -> Pending:
-        """`reserve`, to poll: asks for a slot at the first `poll`, if none is at hand. The node gives up at the timeout."""
+        """`reserve`, to poll: asks for a slot at the first `poll`, if none is at hand. The node gives up at
+        the timeout."""
     def discard(self, key: bytes, *, rank: int = 0, group: int = 0) -> bool:
-        """The piece is of no use to anybody: the node drops it, and its name can be put anew. Does not wait."""
+        """The piece is of no use to anybody: the node drops it, and its name can be put anew. Does not
+        wait."""
     def flush(self, timeout_s: float = 1.0) -> None:
         """Waits until the node has taken all that was posted."""
     def stats(self) -> dict[str, int]:
-        """What this client counted since it connected: hits, bytes_out, misses_absent, misses_corrupt, misses_pin_budget,
-        misses_too_short, puts, bytes_in, refused, waits, reattaches."""
+        """What this client counted since it connected: hits, bytes_out, misses_absent, misses_corrupt,
+        misses_pin_budget, misses_too_short, puts, bytes_in, refused, waits, reattaches."""
     def status(self, timeout_s: float = 1.0) -> dict[str, Any]:
         """What the node says of itself, as `cascade-node status --json` prints it."""
     def event_fd(self) -> int:
-        """Readable when an answer may be there, or the node has gone; owned by the client. Poll what is pending then, after
-        `clear_event`, and every 50 ms besides: a node that is gone rings nobody. `cascade_kv.aio` does."""
+        """Readable when an answer may be there, or the node has gone; owned by the client. Poll what is
+        pending then, after `clear_event`, and every 50 ms besides: a node that is gone rings nobody.
+        `cascade_kv.aio` does."""
     def clear_event(self) -> None:
         """Makes `event_fd` unreadable until the node rings again. Call it before polling, not after."""
     def close(self) -> None:
-        """Lets the node go. Views, holds and fills live on; every other call answers `ValueError` from now on."""
+        """Lets the node go. Views, holds and fills live on; every other call answers `ValueError` from now
+        on."""
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -301,7 +319,8 @@ class Client:
 def connect(
     *, instance: str | None = None, sockets: Sequence[str] | None = None, timeout_s: float = 5.0
 ) -> Client:
-    """Attaches to the node of this user and job (`CASCADE_SOCKET`, else the rule of the paths). Raises `NodeLost`."""
+    """Attaches to the node of this user and job (`CASCADE_SOCKET`, else the rule of the paths). Raises
+    `NodeLost`."""
 
 def socket_paths(instance: str | None = None) -> list[str]:
     """Where `connect` looks for the node."""

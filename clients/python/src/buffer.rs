@@ -8,6 +8,7 @@ use crate::dlpack::Tensor;
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyMemoryView;
 use std::io::{IoSlice, IoSliceMut};
 use std::ptr::NonNull;
 
@@ -40,7 +41,11 @@ impl Buffer {
             Ok(buffer) => Exporter::Buffer(buffer),
             Err(error) => match Tensor::open(object)? {
                 Some(tensor) => Exporter::Tensor(tensor),
-                None => return Err(advise(object, error)),
+                // A memoryview has strides where its exporter left them out (ctypes).
+                None => match PyMemoryView::from(object).and_then(|view| PyUntypedBuffer::get(&view)) {
+                    Ok(buffer) => Exporter::Buffer(buffer),
+                    Err(_) => return Err(advise(object, error)),
+                },
             },
         };
         let (base, len_bytes) = match &exporter {
