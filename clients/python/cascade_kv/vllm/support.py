@@ -45,8 +45,8 @@ def check_version(version: str | None = None) -> None:
         version = vllm.__version__
     if not VLLM_AT_LEAST <= Version(Version(version).base_version) < VLLM_BELOW:
         raise Unsupported(
-            f"CascadeConnector of this cascade_kv is for vLLM >={VLLM_AT_LEAST},<{VLLM_BELOW}, and this is vLLM "
-            f"{version}: install a vLLM of that range, or a cascade_kv for yours"
+            f"CascadeConnector of this cascade_kv is for vLLM >={VLLM_AT_LEAST},<{VLLM_BELOW}, and this is "
+            f"vLLM {version}: install a vLLM of that range, or a cascade_kv for yours"
         )
 
 
@@ -58,11 +58,16 @@ def check_engine(config: VllmConfig) -> None:
             "a block that cannot be loaded would fail its request: set "
             '"kv_load_failure_policy": "recompute" in --kv-transfer-config'
         )
+    check_sharing(config)
+
+
+def check_sharing(config: VllmConfig) -> None:
+    """Refuses settings of the engine under which its blocks cannot be shared, by whatever way they reach the cache."""
     algorithm = config.cache_config.prefix_caching_hash_algo
     if algorithm not in STRONG_HASHES:
         raise Unsupported(
-            f"--prefix-caching-hash-algo {algorithm} is no cryptographic hash, and each process seeds it anew: "
-            f"blocks named by it must not be shared. Set --prefix-caching-hash-algo {STRONG_HASHES[0]}"
+            f"--prefix-caching-hash-algo {algorithm} is no cryptographic hash, and each process seeds it "
+            f"anew: blocks named by it must not be shared. Set --prefix-caching-hash-algo {STRONG_HASHES[0]}"
         )
     parallel = config.parallel_config
     for size, flag in (
@@ -87,8 +92,8 @@ def check_groups(
     tokens_per_hash = cache.hash_block_size or block_tokens
     if len(cache.kv_cache_groups) > 1 and pipeline_parallel > 1:
         raise Unsupported(
-            "several KV groups with pipeline parallelism are not supported: set --pipeline-parallel-size 1, or "
-            "--disable-hybrid-kv-cache-manager"
+            "several KV groups with pipeline parallelism are not supported: set --pipeline-parallel-size "
+            "1, or --disable-hybrid-kv-cache-manager"
         )
     for number, (group, kind) in enumerate(zip(cache.kv_cache_groups, kinds, strict=True)):
         if kind not in KINDS or not group.kv_cache_spec.prefix_cacheable or not group.enable_kv_transfer:
@@ -99,7 +104,7 @@ def check_groups(
         tokens = group.kv_cache_spec.block_size
         if tokens != tokens_per_hash:
             raise Unsupported(
-                f"KV group {number} ({kind}) has blocks of {tokens} tokens, and vLLM hashes {tokens_per_hash} at "
-                f"a time; they must be equal: set --block-size {tokens_per_hash}, or "
+                f"KV group {number} ({kind}) has blocks of {tokens} tokens, and vLLM hashes {tokens_per_hash} "
+                f"at a time; they must be equal: set --block-size {tokens_per_hash}, or "
                 "--disable-hybrid-kv-cache-manager"
             )

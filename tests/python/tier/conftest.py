@@ -1,0 +1,50 @@
+"""What the tests of the tier share: a small model, and nodes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "engines")]
+
+# Before vLLM is imported: nothing is asked of the network, and its log is for humans.
+os.environ.update(HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", VLLM_LOGGING_LEVEL="WARNING")
+
+from nodes import PROGRAM, Node  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of 4 layers in float32, with random weights."""
+    from harness.models import make_llama
+
+    return make_llama(tmp_path_factory.mktemp("models") / "llama", "float32")
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    """A node that runs."""
+    node = absent(tmp_path)
+    node.start()
+    yield node
+    node.stop()
+
+
+@pytest.fixture
+def absent_node(tmp_path: Path) -> Iterator[Node]:
+    """A node that a test may start."""
+    node = absent(tmp_path)
+    yield node
+    node.stop()
+
+
+def absent(folder: Path) -> Node:
+    """A node that is not there yet."""
+    if PROGRAM is None:
+        pytest.skip("no cascade-node on PATH: install the wheel")
+    return Node(folder)
