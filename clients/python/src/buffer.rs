@@ -128,13 +128,13 @@ impl Buffer {
     }
 
     /// The bytes of a source, for the client's copy alone.
-    pub(crate) fn to_read(&self) -> IoSlice<'_> {
+    pub(crate) fn as_io_slice(&self) -> IoSlice<'_> {
         // SAFETY: contiguous, as `source` checked, and kept by the exporter; see the module about who else may write.
         IoSlice::new(unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len_bytes) })
     }
 
     /// The bytes of a target, for the client's copy alone.
-    pub(crate) fn to_write(&mut self) -> IoSliceMut<'_> {
+    pub(crate) fn as_io_slice_mut(&mut self) -> IoSliceMut<'_> {
         // SAFETY: contiguous and writable, as `target` checked, and kept by the exporter; that no other target of the
         // call overlaps it is checked by `check_apart`; see the module about who else may look.
         IoSliceMut::new(unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.len_bytes) })

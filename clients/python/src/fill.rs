@@ -85,7 +85,7 @@ impl Fill {
     #[pyo3(signature = (data, offset=0))]
     fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>, offset: usize) -> PyResult<()> {
         let source = Buffer::source(data)?;
-        let bytes = source.to_read();
+        let bytes = source.as_io_slice();
         if offset.checked_add(bytes.len()).is_none_or(|end| end > self.len_bytes) {
             let (len, slot) = (bytes.len(), self.len_bytes);
             return Err(PyValueError::new_err(format!(

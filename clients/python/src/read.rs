@@ -27,7 +27,7 @@ impl Client {
         let (handle, id) = (self.handle()?, piece(key.0, rank, group));
         let mut target = Buffer::target(target)?;
         let found = copying(py, target.len_bytes(), || {
-            handle.client.get_into_vectored(&id, &mut [target.to_write()])
+            handle.client.get_into_vectored(&id, &mut [target.as_io_slice_mut()])
         });
         handle.answer(found).map(Found::from)
     }
@@ -45,7 +45,7 @@ impl Client {
         let (handle, id) = (self.handle()?, piece(key.0, rank, group));
         let mut targets = self::targets(targets)?;
         let room = targets.iter().map(Buffer::len_bytes).sum();
-        let mut fragments: Vec<_> = targets.iter_mut().map(Buffer::to_write).collect();
+        let mut fragments: Vec<_> = targets.iter_mut().map(Buffer::as_io_slice_mut).collect();
         let found = copying(py, room, || handle.client.get_into_vectored(&id, &mut fragments));
         handle.answer(found).map(Found::from)
     }
@@ -64,7 +64,7 @@ impl Client {
         let mut targets = self::targets(targets)?;
         as_many(keys.0.len(), targets.len(), "targets")?;
         let room = targets.iter().map(Buffer::len_bytes).sum();
-        let mut slices: Vec<_> = targets.iter_mut().map(Buffer::to_write).collect();
+        let mut slices: Vec<_> = targets.iter_mut().map(Buffer::as_io_slice_mut).collect();
         let ids = keys.0.iter().map(|&key| piece(key, rank, group));
         let mut pieces: Vec<_> = ids.zip(slices.iter_mut().map(|slice| &mut **slice)).collect();
         let found = copying(py, room, || handle.client.get_batch_into(&mut pieces));

@@ -21,7 +21,7 @@ impl Client {
         deadline: Deadline,
     ) -> PyResult<Stored> {
         let handle = self.handle()?;
-        let fragments: Vec<_> = sources.iter().map(Buffer::to_read).collect();
+        let fragments: Vec<_> = sources.iter().map(Buffer::as_io_slice).collect();
         // Detached however short: a put may have to wait for its slot.
         handle.answer(py.detach(|| {
             let client = &handle.client;
@@ -90,7 +90,7 @@ impl Client {
         let (handle, first, deadline) = (self.handle()?, lineage(parent, depth), deadline(timeout_s)?);
         let sources = sources(data)?;
         as_many(keys.0.len(), sources.len(), "buffers")?;
-        let slices: Vec<_> = sources.iter().map(Buffer::to_read).collect();
+        let slices: Vec<_> = sources.iter().map(Buffer::as_io_slice).collect();
         let item = |(i, bytes)| {
             let lineage = lineage_in(first, &keys.0, i)?;
             Ok(Item { id: piece(keys.0[i], rank, group), lineage, bytes })
