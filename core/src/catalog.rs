@@ -6,101 +6,20 @@
 //! piece has a resident child. Who evicts only leaves (blocks without a resident child) keeps every resident chain whole
 //! from its root, so a claim on a chain's tail claims all of it.
 
+mod block;
+
+pub use block::Piece;
+
 use crate::key::BlockKey;
 use crate::piece::PieceId;
 use crate::policy::BlockId;
 use crate::residency::{self, Event, Residency};
 use crate::slot::SlotRef;
-use alloc::boxed::Box;
 use alloc::vec::Vec;
+use block::{Block, NONE};
 use core::hash::BuildHasher;
 use core::mem::size_of;
 use hashbrown::{DefaultHashBuilder, HashTable};
-
-const NONE: u32 = u32::MAX;
-
-/// One piece of a block, and where it lies in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// Tensor-parallel rank.
-    pub rank: u16,
-    /// KV group.
-    pub group: u16,
-    /// Where it lies.
-    pub slot: SlotRef,
-}
-
-/// One piece of a block, and where all its copies lie; never nowhere.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    rank: u16,
-    group: u16,
-    residency: Residency,
-}
-
-impl Entry {
-    fn is(&self, id: &PieceId) -> bool {
-        (self.rank, self.group) == (id.rank, id.group)
-    }
-
-    fn in_memory(&self) -> Option<Piece> {
-        self.residency.slot().map(|slot| Piece { rank: self.rank, group: self.group, slot })
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Block {
-    key: BlockKey,
-    parent: u32,
-    first_child: u32,
-    next_sibling: u32,
-    previous_sibling: u32,
-    first_piece: Option<Entry>,
-    /// Most blocks have one piece: no spare room, and a word less than a vector takes.
-    more_pieces: Box<[Entry]>,
-}
-
-// Ten million blocks of one piece are 880 MB of this.
-const _: () = assert!(size_of::<Block>() == 88);
-
-impl Block {
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.first_piece.iter().chain(&self.more_pieces)
-    }
-
-    fn is_resident(&self) -> bool {
-        self.entries().any(|entry| entry.residency.slot().is_some())
-    }
-
-    fn residency(&self, id: &PieceId) -> Residency {
-        self.entries().find(|entry| entry.is(id)).map_or(Residency::Absent, |entry| entry.residency)
-    }
-
-    /// Notes where a piece lies from now on; a piece that lies nowhere is forgotten.
-    fn set(&mut self, id: &PieceId, residency: Residency) {
-        let mut entries = self.first_piece.iter_mut().chain(&mut self.more_pieces);
-        match entries.find(|entry| entry.is(id)) {
-            Some(entry) if residency != Residency::Absent => entry.residency = residency,
-            Some(_) => self.forget(id),
-            None => self.add(Entry { rank: id.rank, group: id.group, residency }),
-        }
-    }
-
-    fn add(&mut self, entry: Entry) {
-        if self.first_piece.is_none() {
-            self.first_piece = Some(entry);
-        } else {
-            self.more_pieces = self.more_pieces.iter().copied().chain([entry]).collect();
-        }
-    }
-
-    fn forget(&mut self, id: &PieceId) {
-        let mut others = self.entries().filter(|entry| !entry.is(id)).copied();
-        let first = others.next();
-        let more = others.collect();
-        (self.first_piece, self.more_pieces) = (first, more);
-    }
-}
 
 /// What became of an insertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,8 +150,7 @@ impl Catalog {
 
     /// Whether all that a block has in memory may leave: no copy is being made of it.
     pub fn may_leave(&self, block: BlockId) -> bool {
-        let mut entries = self.blocks[block.0 as usize].entries().filter(|entry| entry.in_memory().is_some());
-        entries.all(|entry| residency::next(entry.residency, Event::Evict).is_some())
+        self.blocks[block.0 as usize].may_leave()
     }
 
     /// The resident block with this key.
@@ -247,7 +165,7 @@ impl Catalog {
 
     /// The pieces of a block that are in memory.
     pub fn pieces(&self, block: BlockId) -> impl Iterator<Item = Piece> + '_ {
-        self.blocks[block.0 as usize].entries().filter_map(Entry::in_memory)
+        self.blocks[block.0 as usize].in_memory()
     }
 
     /// The resident parent of a block.
@@ -326,15 +244,7 @@ impl Catalog {
     }
 
     fn add(&mut self, key: BlockKey) -> u32 {
-        let block = Block {
-            key,
-            parent: NONE,
-            first_child: NONE,
-            next_sibling: NONE,
-            previous_sibling: NONE,
-            first_piece: None,
-            more_pieces: Box::default(),
-        };
+        let block = Block::new(key);
         let at = match self.free.pop() {
             Some(at) => {
                 self.blocks[at as usize] = block;
@@ -390,11 +300,11 @@ impl Catalog {
 
     /// Takes a block out of the book when it has neither pieces nor children.
     fn forget_if_idle(&mut self, block: u32) {
-        let Block { first_piece, first_child, key, .. } = &self.blocks[block as usize];
-        if first_piece.is_some() || *first_child != NONE {
+        let known = &self.blocks[block as usize];
+        if known.has_pieces() || known.first_child != NONE {
             return;
         }
-        let hash = self.hash(key);
+        let hash = self.hash(&known.key);
         if let Ok(entry) = self.by_key.find_entry(hash, |&b| b == block) {
             entry.remove();
             self.free.push(block);
