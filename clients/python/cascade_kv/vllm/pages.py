@@ -43,16 +43,17 @@ def as_bytes(layer: str, cache: torch.Tensor, blocks: int) -> torch.Tensor:
         raise Unsupported(f"{layer}: the first axis of {tuple(cache.shape)} is not vLLM's {blocks} blocks")
     cache = group_kernel_blocks(cache, blocks)
     page = cache[0]
-    if not page.is_contiguous():
+    # vLLM's axes are in one order and its memory in another: without gaps is what counts.
+    by_stride = sorted(range(page.dim()), key=page.stride, reverse=True)
+    if not page.permute(by_stride).is_contiguous():
         raise Unsupported(
             f"{layer}: the bytes of a block are not contiguous (shape {tuple(cache.shape)}, strides "
             f"{cache.stride()}): set VLLM_KV_CACHE_LAYOUT=LBHNC"
         )
     row = cache.stride(0) * cache.element_size()
-    flat = torch.empty(0, dtype=torch.uint8, device=cache.device).set_(
+    return torch.empty(0, dtype=torch.uint8, device=cache.device).set_(
         cache.untyped_storage(),
         cache.storage_offset() * cache.element_size(),
         (blocks, page.numel() * page.element_size()),
         (row, 1),
     )
-    return flat
