@@ -14,6 +14,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "engines")]
 
 # Before vLLM is imported: nothing is asked of the network, and its log is for humans.
 os.environ.update(HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", VLLM_LOGGING_LEVEL="WARNING")
+# Engines run in the process of the test, and leave its threads where they are.
+os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_CPU_OMP_THREADS_BIND="nobind")
 
 from nodes import PROGRAM, Node  # noqa: E402
 
