@@ -74,6 +74,13 @@ impl Catalog {
         Self::default()
     }
 
+    /// Makes room for so many more blocks at once, where they come by the million.
+    pub fn reserve(&mut self, blocks: usize) {
+        let (known, hasher) = (&self.blocks, &self.hasher);
+        self.by_key.reserve(blocks, |&b| hasher.hash_one(known[b as usize].key));
+        self.blocks.reserve(blocks);
+    }
+
     /// Resident blocks.
     pub fn len(&self) -> usize {
         self.resident

@@ -5,8 +5,10 @@
 //! the index is made to name exactly what is Ready. A Loading slot is out of use until it has new pages: the transfer
 //! that its tier began may still be landing in the old ones. Nothing here trusts a word further than its bounds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 
+use cascade_core::catalog::Inserted;
 use cascade_core::index::Location;
 use cascade_core::key::BlockKey;
 use cascade_core::piece::PieceMeta;
@@ -14,6 +16,27 @@ use cascade_core::slot::{Event, SlotRef, Snapshot, State};
 use cascade_core::sync::Ordering;
 
 use super::store::Store;
+
+/// A map by fingerprint, which is a digest already.
+type ByFingerprint<T> = HashMap<u64, T, BuildHasherDefault<Digested>>;
+
+/// Hashes what needs no hashing.
+#[derive(Default)]
+struct Digested(u64);
+
+impl Hasher for Digested {
+    fn write_u64(&mut self, digest: u64) {
+        self.0 = digest;
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only fingerprints are hashed");
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// What was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,8 +64,9 @@ impl Store {
                 self.adopt_chunk(arena, chunk, &mut ready, &mut found);
             }
         }
-        found.stale_entries = self.mend_index(&ready);
-        self.take_up(ready, &mut found);
+        let (stale_entries, unplaced) = self.mend_index(&ready);
+        found.stale_entries = stale_entries;
+        self.take_up(ready, &unplaced, &mut found);
         self.settle();
         self.fit_policy();
         found
@@ -131,41 +155,56 @@ impl Store {
         }
     }
 
-    /// Makes the index name exactly the Ready slots.
-    fn mend_index(&mut self, ready: &[(SlotRef, PieceMeta)]) -> usize {
-        let seed = self.segment.geometry().seed;
-        let before = self.segment.index().entries().count();
-        // Only what was found above: a line that says Ready in a chunk that was scrapped is nobody's.
-        let hashes: HashMap<(u8, u32), u64> =
-            ready.iter().map(|(slot, meta)| ((slot.arena, slot.slot), meta.id.hash(seed))).collect();
-        self.segment.index().retain(|at| hashes.get(&(at.arena, at.slot)).copied());
-        let stale = before - self.segment.index().entries().count();
+    /// Makes the index name exactly the Ready slots. Returns how many entries named another, and the slots for which a full
+    /// bucket had no room.
+    fn mend_index(&mut self, ready: &[(SlotRef, PieceMeta)]) -> (usize, HashSet<SlotRef>) {
+        let (index, geometry) = (*self.segment.index(), *self.segment.geometry());
+        // By arena and slot, as entries come in no order that a cache likes; 0 where there is nothing to be named. Only
+        // what was found above: a line that says Ready in a chunk that was scrapped is nobody's.
+        let slots = |&chunks: &u64| vec![0; (chunks * geometry.slots_per_chunk()) as usize];
+        let mut hashes: Vec<Vec<u64>> = geometry.chunks.iter().map(slots).collect();
         for (slot, meta) in ready {
-            if !self.is_indexed(*slot, meta) {
-                // A full bucket leaves the piece out of sight; `take_up` drops it then.
-                let at = Location { arena: slot.arena, slot: slot.slot };
-                let _ = self.segment.index().insert(meta.id.hash(seed), at);
+            hashes[usize::from(slot.arena)][slot.slot as usize] = meta.id.hash(geometry.seed);
+        }
+        let before = index.entries().count();
+        let hash_of = |at: Location| {
+            hashes.get(usize::from(at.arena))?.get(at.slot as usize).copied().filter(|&h| h != 0)
+        };
+        index.retain(hash_of);
+        let mut right = 0;
+        for (_, at) in index.entries() {
+            right += 1;
+            hashes[usize::from(at.arena)][at.slot as usize] = 0;
+        }
+        let mut unplaced = HashSet::new();
+        for (slot, _) in ready {
+            let hash = hashes[usize::from(slot.arena)][slot.slot as usize];
+            let at = Location { arena: slot.arena, slot: slot.slot };
+            if hash != 0 && index.insert(hash, at).is_err() {
+                unplaced.insert(*slot);
             }
         }
-        stale
-    }
-
-    fn is_indexed(&self, slot: SlotRef, meta: &PieceMeta) -> bool {
-        let hash = meta.id.hash(self.segment.geometry().seed);
-        self.segment.index().candidates(hash).any(|at| at.arena == slot.arena && at.slot == slot.slot)
+        (before - right, unplaced)
     }
 
     /// Enters the Ready slots into the books, parents before children.
-    fn take_up(&mut self, mut ready: Vec<(SlotRef, PieceMeta)>, found: &mut Adopted) {
-        ready.sort_by_key(|(slot, meta)| (meta.depth, slot.pack()));
-        let keys: HashMap<u64, BlockKey> =
+    fn take_up(
+        &mut self,
+        mut ready: Vec<(SlotRef, PieceMeta)>,
+        unplaced: &HashSet<SlotRef>,
+        found: &mut Adopted,
+    ) {
+        ready.sort_unstable_by_key(|(slot, meta)| (meta.depth, slot.pack()));
+        self.catalog.reserve(ready.len());
+        let keys: ByFingerprint<BlockKey> =
             ready.iter().map(|(_, meta)| (meta.id.key.fingerprint(), meta.id.key)).collect();
         for (slot, meta) in ready {
             let lineage = self.segment.lineage(slot.arena, slot.slot);
             let fingerprint = lineage.map_or(0, |word| word.load(Ordering::Relaxed));
             let parent = keys.get(&fingerprint).copied();
-            let fits = self.segment.bytes(slot, meta.len_bytes).is_some();
-            if !fits || self.catalog.slot(&meta.id).is_some() || !self.is_indexed(slot, &meta) {
+            let is_sound = self.segment.bytes(slot, meta.len_bytes).is_some() && !unplaced.contains(&slot);
+            let above = parent.unwrap_or(BlockKey::ROOT);
+            if !is_sound || matches!(self.record(&meta, &above, slot), Inserted::AlreadyPresent(_)) {
                 // A damaged line, or a second copy: no reader may find it, and its slot is free again.
                 found.damaged += 1;
                 self.leave(&meta.id, slot);
@@ -179,7 +218,6 @@ impl Store {
             if parent.is_none() && fingerprint != 0 {
                 self.orphans.entry(fingerprint).or_default().push(meta.id.key);
             }
-            self.record(&meta, &parent.unwrap_or(BlockKey::ROOT), slot);
         }
     }
 

@@ -223,16 +223,19 @@ impl Store {
         self.counters.puts_fresh += 1;
         self.counters.put_bytes += meta.len_bytes;
         self.counters.resident_bytes += meta.len_bytes;
-        self.record(meta, parent, slot);
+        let _: Inserted = self.record(meta, parent, slot);
         Verdict::Fresh
     }
 
-    /// Takes a published piece up in the books.
-    pub(super) fn record(&mut self, meta: &PieceMeta, parent: &BlockKey, slot: SlotRef) {
-        if let Inserted::Block(block) = self.catalog.insert(&meta.id, parent, slot) {
-            for child in self.orphans.remove(&meta.id.key.fingerprint()).into_iter().flatten() {
-                if let Some(child) = self.catalog.block(&child) {
-                    self.catalog.link_orphan(child, block);
+    /// Takes a published piece up in the books, unless it is there.
+    pub(super) fn record(&mut self, meta: &PieceMeta, parent: &BlockKey, slot: SlotRef) -> Inserted {
+        let inserted = self.catalog.insert(&meta.id, parent, slot);
+        if let Inserted::Block(block) = inserted {
+            if !self.orphans.is_empty() {
+                for child in self.orphans.remove(&meta.id.key.fingerprint()).into_iter().flatten() {
+                    if let Some(child) = self.catalog.block(&child) {
+                        self.catalog.link_orphan(child, block);
+                    }
                 }
             }
             let parent = self.catalog.parent(block);
@@ -242,6 +245,7 @@ impl Store {
                 self.fit_policy();
             }
         }
+        inserted
     }
 
     /// Takes a slot back that a client will not fill, or filled in vain. It becomes free when nobody reads it.
