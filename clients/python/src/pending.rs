@@ -72,14 +72,22 @@ impl Asked {
                     None | Some(Ok(Some(_))) => {}
                 }
                 *request = None;
-                let reserved = client.try_reserve(*len_bytes)?;
-                if reserved.is_none() {
-                    // Another thread was faster.
-                    *request = Some(client.reserve_async(*len_bytes, *deadline)?);
-                }
-                Ok(reserved.map(Answer::from))
+                Ok(client.try_reserve(*len_bytes)?.map(Answer::from))
             }
         }
+    }
+
+    /// Whether there was no slot at hand, or another thread was faster.
+    fn must_ask(&self) -> bool {
+        matches!(self, Self::Reserve { request: None, .. })
+    }
+
+    /// Asks the node for slots. Waits for room in the ring, if it is full.
+    fn ask(&mut self, client: &cascade_client::Client) -> Result<(), Error> {
+        if let Self::Reserve { len_bytes, deadline, request } = self {
+            *request = Some(client.reserve_async(*len_bytes, *deadline)?);
+        }
+        Ok(())
     }
 
     /// Waits for the answer.
@@ -132,10 +140,14 @@ impl Pending {
 #[pymethods]
 impl Pending {
     /// The answer, if it came. Never waits, but for room in a full ring when it asks anew.
-    fn poll(&self) -> PyResult<Option<Answered>> {
+    fn poll(&self, py: Python<'_>) -> PyResult<Option<Answered>> {
         let mut asked = self.asked().take().ok_or_else(over)?;
-        let answer = self.handle.answer(asked.poll(&self.handle.client))?;
+        let client = &self.handle.client;
+        let answer = self.handle.answer(asked.poll(client))?;
         if answer.is_none() {
+            if asked.must_ask() {
+                self.handle.answer(py.detach(|| asked.ask(client)))?;
+            }
             *self.asked() = Some(asked);
         }
         Ok(answer.map(|answer| self.answered(answer)))
