@@ -63,6 +63,21 @@ pub(crate) fn build(out: &Path) -> Result<PathBuf> {
     Ok(wheel)
 }
 
+/// Installs the wheel into a folder of its own: the environment of the engine is shared by all checkouts of a user.
+pub(crate) fn lay_beside(wheel: &Path, folder: &Path) -> Result {
+    if folder.exists() {
+        fs::remove_dir_all(folder).context(folder.display())?;
+    }
+    let install =
+        Venv::tools()?.run("uv").args(["pip", "install", "--quiet", "--no-deps", "--python", "python3"]);
+    install.arg("--target").arg(folder).arg(wheel).run()
+}
+
+/// The node in a folder that the wheel was laid into.
+pub(crate) fn node_in(folder: &Path) -> PathBuf {
+    folder.join("cascade_kv/_bundle/bin/cascade-node")
+}
+
 /// Builds the node and the tier, and lays them where maturin packs them.
 fn carry(tools: &Venv, target: &str) -> Result {
     let packages = PACKAGES.iter().flat_map(|package| ["-p", package]);

@@ -55,9 +55,10 @@ def start(nursery: Nursery, scratch: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-def node() -> Iterator[Node]:
-    """A node of the test's own, which it may kill."""
-    with Node("engine", *NODE_SETTINGS) as node:
+def node(request: pytest.FixtureRequest) -> Iterator[Node]:
+    """A node of the test's own, which it may kill. More settings: `@pytest.mark.node("policy.name=lru")`."""
+    mark = request.node.get_closest_marker("node")
+    with Node("engine", *NODE_SETTINGS, *(mark.args if mark else ())) as node:
         yield node
 
 

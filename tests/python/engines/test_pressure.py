@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ Start = Callable[..., Server]
 
 REQUESTS = 12
 ANSWER_TOKENS = 64
+BLOCK_BYTES = 256 << 10
+"""Of one piece of the tiny Llama: 32 tokens, 4 layers, K and V of 4 heads of 64 floats."""
 SCARCE = ("--max-model-len", "512", "--num-gpu-blocks-override", "24")
 """KV space for two of the requests, of eight blocks each at their end, while all are let in."""
 
@@ -36,21 +39,33 @@ def test_preempted_requests_continue_with_the_same_tokens(
 
 
 @pytest.mark.short
-@pytest.mark.parametrize("warm", [False, True])
-def test_a_client_that_hangs_up_leaves_no_claim_behind(
-    served: Server, served_node: Node, oracle: Oracle, warm: bool
+@pytest.mark.node("segment.capacity=64MiB", "policy.name=lru")
+def test_clients_that_hang_up_leave_no_claim_behind(
+    node: Node, llama: Path, oracle: Oracle, start: Start
 ) -> None:
-    asked = prompt(("hang up", warm), 500)
-    if warm:
-        served.complete(asked)
-        served.forget()
-    served.complete_then_leave(asked)
-    until("vLLM notices", lambda: served.running() == 0)
-    until("nothing is claimed", lambda: claims(served_node) == 0)
-    assert served.complete(asked) == oracle(asked)
+    server = start(Setup(llama, node, recording=True)).ready()
+    asked = prompt("hang up", 1500)
+    assert server.complete(asked) == oracle(asked)
+    keys = server.saved_keys()
+    for number in range(6):
+        server.forget()
+        server.complete_then_leave(asked, first_token=number % 2 == 0)
+        until("vLLM notices", lambda: server.running() == 0)
+    assert server.loaded_tokens() > 0
+    assert server.complete(asked) == oracle(asked)
+
+    # Whatever is claimed stays when the cache is filled with other blocks, and nothing else does.
+    with node.connect() as client:
+        assert client.match_chain(keys) == len(keys)
+        claimed, others = [other_key(0)], [other_key(number) for number in range(1, 600)]
+        assert client.put(claimed[0], bytes(BLOCK_BYTES), wait=True)
+        with client.hold(claimed):
+            for other in others:
+                client.put(other, bytes(BLOCK_BYTES), wait=True)
+            until("none of the prompt's blocks is left", lambda: not any(map(client.contains, keys)))
+            assert client.contains(claimed[0])
 
 
-def claims(node: Node) -> int:
-    """Chains and pieces that clients of the node claim."""
-    status = node.status()
-    return sum(status["clients"][kind] for kind in ("holds", "pins"))
+def other_key(number: int) -> bytes:
+    """A key that no engine uses."""
+    return sha256(f"other {number}".encode()).digest()

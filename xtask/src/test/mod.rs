@@ -1,6 +1,8 @@
-//! `cargo xtask test`: the tests of the workspace; `test python`: those of the wheel; `test engines`: a real vLLM serves.
+//! `cargo xtask test`: the tests of the workspace, then those of the wheel; `test engines`: a real vLLM serves.
 //!
 //! One file a suite. Whatever the suite, the run ends in one line of counts, skips are settled, and nothing is ignored.
+
+use std::process::ExitStatus;
 
 use crate::child;
 use crate::failure::{self, Result};
@@ -38,22 +40,32 @@ pub(crate) fn run(args: &Args) -> Result {
     let mut outcomes = Vec::new();
     match &args.suite {
         Some(Suite::Python(only)) => outcomes.push(("python", python::run(only, &mut tally))),
-        Some(Suite::Engines(only)) => outcomes.push(("engines", engines::run(only, &mut tally))),
-        None => outcomes.extend(workspace::run(args.filter.as_deref(), &mut tally)),
+        Some(Suite::Engines(only)) => outcomes.extend(engines::run(only, &mut tally)),
+        None => {
+            outcomes.extend(workspace::run(args.filter.as_deref(), &mut tally));
+            if args.filter.is_none() {
+                outcomes.push(("python", python::run(&pytest::Selection::default(), &mut tally)));
+            }
+        }
     }
     outcomes.push(("skips", skips::settle(&tally.skips)));
     println!("{}", tally.line());
     failure::all(outcomes)
 }
 
-/// Runs a test command, shows its output and counts.
+/// Runs a test command of the workspace, shows its output and counts.
 fn counted(cmd: Cmd, runner: Runner, tally: &mut Tally) -> Result {
-    let status = cmd.watch(|stream, line| {
+    let status = watched(cmd, runner, tally)?;
+    if status.success() { Ok(()) } else { Err(child::outcome(status).into()) }
+}
+
+/// How a test command exits whose output is shown and counted.
+fn watched(cmd: Cmd, runner: Runner, tally: &mut Tally) -> Result<ExitStatus> {
+    cmd.watch(|stream, line| {
         tally.note(runner, line);
         match stream {
             Stream::Out => println!("{line}"),
             Stream::Err => eprintln!("{line}"),
         }
-    })?;
-    if status.success() { Ok(()) } else { Err(child::outcome(status).into()) }
+    })
 }

@@ -4,14 +4,20 @@ use std::env;
 use std::ffi::OsString;
 use std::path::Path;
 
+use crate::child;
+use crate::failure::Result;
 use crate::process::Cmd;
+use crate::tally::{Runner, Tally};
 use crate::venv::Venv;
 use crate::workspace;
 
 /// Holds `said_skips.py`, the plugin that says a skip as all our tests say it.
 const PLUGINS: &str = "xtask/python";
 
-/// What both suites of pytest take.
+/// pytest's exit code when it ran no test.
+const NO_TESTS: i32 = 5;
+
+/// What all suites of pytest take.
 #[derive(clap::Args, Default)]
 pub(super) struct Selection {
     /// Run only tests that match, as pytest's -k: a name, or an expression with `and`, `or`, `not`.
@@ -39,10 +45,16 @@ pub(super) fn over(
         // Plugins that the environment happens to hold are not ours, nor are the user's options.
         .env("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         .env("PYTHONPATH", python_path)
-        // Caches would lie between the sources.
-        .env("PYTHONDONTWRITEBYTECODE", "1")
         .without("PYTEST_ADDOPTS")
         .args(["-m", "pytest", "-p", "said_skips", "-p", "no:cacheprovider", "--color", "no", "-ra", folder])
         .args(keyword)
         .args(&selection.rest)
+}
+
+/// Runs it, shows its output and counts.
+pub(super) fn counted(cmd: Cmd, selection: &Selection, tally: &mut Tally) -> Result {
+    let status = super::watched(cmd, Runner::Pytest, tally)?;
+    // One folder of several may have nothing that matches; without a keyword that is a mistake of ours.
+    let nothing_matched = status.code() == Some(NO_TESTS) && selection.keyword.is_some();
+    if status.success() || nothing_matched { Ok(()) } else { Err(child::outcome(status).into()) }
 }

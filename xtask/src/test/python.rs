@@ -5,10 +5,10 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{counted, pytest};
+use super::pytest;
 use crate::failure::Result;
 use crate::skips::Skip;
-use crate::tally::{Runner, Tally};
+use crate::tally::Tally;
 use crate::tools;
 use crate::venv::Venv;
 use crate::wheel;
@@ -29,7 +29,8 @@ pub(super) fn run(selection: &pytest::Selection, tally: &mut Tally) -> Result {
     let folder = Metadata::read()?.target_directory.join("xtask/python");
     let wheel = wheel::build(&folder.join("wheel"))?;
     let venv = Venv::fresh(&folder.join("venv"), &[wheel.into(), "-r".into(), PINS.into()])?;
-    counted(pytest::over(TESTS, selection, &venv, &without_rust(), None).limit(LIMIT), Runner::Pytest, tally)
+    let tests = pytest::over(TESTS, selection, &venv, &without_rust(), None).limit(LIMIT);
+    pytest::counted(tests, selection, tally)
 }
 
 /// PATH less every folder that has a Rust toolchain in it: users of the wheel have none.

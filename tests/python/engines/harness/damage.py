@@ -23,8 +23,8 @@ def scribble(client: cascade_kv.Client, chain: list[bytes], block: int) -> None:
         del bytes_there
         file, offset = mapped_at(address)
         with open(file, "r+b") as arena:
-            os.pwrite(arena.fileno(), random.Random(block).randbytes(length), offset)
-        assert not view.verify(), "noise has another checksum"
+            # Nobody looks at it here: a client that saw the damage would tell the node, which would drop the piece.
+            assert os.pwrite(arena.fileno(), random.Random(block).randbytes(length), offset) == length
 
 
 def shorten(client: cascade_kv.Client, chain: list[bytes], block: int) -> None:

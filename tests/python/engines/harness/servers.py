@@ -175,11 +175,13 @@ class Server:
         assert len(choice["token_ids"]) == tokens, f"{choice}\n{self.log_tail()}"
         return Answer(tuple(choice["token_ids"]), tuple(choice["logprobs"]["token_logprobs"]))
 
-    def complete_then_leave(self, prompt: Sequence[int]) -> None:
-        """Asks for a long answer, reads its first token, and hangs up."""
-        asked = request(prompt, 1500) | {"stream": True}
+    def complete_then_leave(self, prompt: Sequence[int], *, first_token: bool) -> None:
+        """Asks for a long answer, and hangs up after its first token, or before."""
+        asked = request(prompt, 500) | {"stream": True}
         with self._http.stream("POST", "/v1/completions", json=asked) as response:
-            next(response.iter_lines())
+            assert response.status_code == 200
+            if first_token:
+                next(response.iter_lines())
 
     def forget(self) -> None:
         """Makes the engine forget its own blocks; those in the cache stay."""
