@@ -1,8 +1,10 @@
-"""An engine of a few lines around the connector's two parts, to drive them through any order of events, by a seed.
+"""An engine of a few lines around the connector's two parts, to drive them through any order of events, by a
+seed.
 
-It schedules, preempts, drafts tokens that are then rejected, recycles blocks and slides windows as vLLM does, and asks the parts
-in vLLM's order. Its "KV" of a token is a digest of all tokens up to it, so that every byte in the cache and in the engine can be
-told right from wrong. Everything below it is real: the parts, the client, the node.
+It schedules, preempts, drafts tokens that are then rejected, recycles blocks and slides windows as vLLM does,
+and asks the parts in vLLM's order. Its "KV" of a token is a digest of all tokens up to it, so that every byte
+in the cache and in the engine can be told right from wrong. Everything below it is real: the parts, the
+client, the node.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import torch
+
 from cascade_kv import Client
 from cascade_kv.vllm.groups import Group, Groups
 from cascade_kv.vllm.link import Link
@@ -29,7 +32,10 @@ LAYERS = (("full.0", "full.1"), ("window.0",))
 GROUPS = Groups(
     BLOCK_TOKENS,
     "LBHNC",
-    (Group(0, "full_attention", LAYERS[0], "full"), Group(1, "sliding_window", LAYERS[1], "window")),
+    (
+        Group(0, "full_attention", LAYERS[0], "full"),
+        Group(1, "sliding_window", LAYERS[1], "window", WINDOW_BLOCKS),
+    ),
 )
 IDENTITY = Identity(
     model="small",
@@ -209,7 +215,7 @@ class SmallEngine:
             self.waiting.insert(0, request)
 
     def _compute(self, request: SmallRequest, count: int) -> None:
-        """Writes the KV of so many tokens; of those that are not confirmed yet, of drafts that will be wrong."""
+        """Writes the KV of so many tokens: confirmed ones, then drafts that will be wrong."""
         start = request.num_computed_tokens
         tokens = request.tokens + [-1] * (start + count - request.num_tokens)
         for position in range(start, start + count):

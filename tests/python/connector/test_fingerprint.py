@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import cascade_kv.vllm.fingerprint as fingerprints
 import pytest
 import torch
+from safetensors.torch import save_file
+
+import cascade_kv.vllm.fingerprint as fingerprints
 from cascade_kv.vllm.fingerprint import SETTLED_NS, fingerprint, model_files
 from cascade_kv.vllm.support import Unsupported
-from safetensors.torch import save_file
 
 
 @pytest.fixture

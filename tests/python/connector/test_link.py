@@ -8,9 +8,10 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from nodes import Node
+
 from cascade_kv import NodeLost
 from cascade_kv.vllm.link import Link
-from nodes import Node
 
 SOON_S = 30.0
 """Longer than any of it takes."""

@@ -9,8 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from cascade_kv.vllm.namespace import Identity, Namespaces, length_that_matters
 from small_engine import IDENTITY
+
+from cascade_kv.vllm.namespace import Identity, Namespaces, length_that_matters
 
 OTHER = {str: "another", int: 7, bytes: bytes(31) + b"x", tuple: ("another",)}
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheTensor, create_kv_cache_views
+from vllm.v1.kv_cache_layout import KVCacheLayout
+
 from cascade_kv.vllm.groups import Group
 from cascade_kv.vllm.pages import as_bytes, group_pages
 from cascade_kv.vllm.staging import gather, scatter
 from cascade_kv.vllm.support import Unsupported
-from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheTensor, create_kv_cache_views
-from vllm.v1.kv_cache_layout import KVCacheLayout
 
 BLOCKS = 5
 SPEC = FullAttentionSpec(block_size=16, num_kv_heads=2, head_size=8, dtype=torch.float32)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from small_engine import BLOCK_TOKENS, IDENTITY, SmallRequest
+
 from cascade_kv.vllm.messages import NULL_BLOCK, Blocks
 from cascade_kv.vllm.requests import Match, Tracked
-from small_engine import BLOCK_TOKENS, IDENTITY, SmallRequest
 
 NAMESPACE = IDENTITY.namespace()
 

@@ -1,11 +1,13 @@
-"""Requests of all kinds through both parts of the connector, against the one simple truth of what each byte must be."""
+"""Requests of all kinds through both parts of the connector, against the one simple truth of what each byte
+must be."""
 
 from __future__ import annotations
 
-import cascade_kv
 import pytest
 from nodes import Node
-from small_engine import BLOCK_TOKENS, LAYERS, SmallEngine, SmallRequest, kv
+from small_engine import BLOCK_TOKENS, GROUPS, LAYERS, SmallEngine, SmallRequest, kv
+
+import cascade_kv
 
 
 def ask_for_some(engine: SmallEngine, count: int = 8) -> list[SmallRequest]:
@@ -87,7 +89,7 @@ def test_a_block_that_vanishes_before_its_load_is_computed_and_saved_again(node:
         run(last)
         for request in requests:
             keys = last.namespaces.of(None).wrap(request.block_hashes)
-            assert client.match_chain(keys, [(0, 0), (0, 1)]) == len(keys)
+            assert client.match_chain(keys, GROUPS.shares(1)) == len(keys)
     last.close()
 
 

@@ -6,9 +6,6 @@ import copy
 from types import SimpleNamespace
 
 import pytest
-from cascade_kv.vllm.groups import Groups
-from cascade_kv.vllm.settings import Settings
-from cascade_kv.vllm.support import Unsupported, check_engine, check_version
 from vllm.v1.kv_cache_interface import (
     FullAttentionSpec,
     KVCacheConfig,
@@ -16,6 +13,10 @@ from vllm.v1.kv_cache_interface import (
     MambaSpec,
     SlidingWindowSpec,
 )
+
+from cascade_kv.vllm.groups import Groups
+from cascade_kv.vllm.settings import Settings
+from cascade_kv.vllm.support import Unsupported, check_engine, check_version
 
 
 def engine(**changes: object) -> SimpleNamespace:
@@ -97,9 +98,9 @@ def cache(*specs: object) -> KVCacheConfig:
 def test_groups_are_read_with_all_that_their_spec_says() -> None:
     groups = Groups.of(cache(attention(), window()), 16, 1)
     assert [group.kind for group in groups.groups] == ["full_attention", "sliding_window"]
-    assert [group.windowed for group in groups.groups] == [False, True]
+    assert [group.reach_blocks for group in groups.groups] == [None, 2]
     assert "sliding_window=32" in groups.groups[1].description
-    assert groups.shares(2) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert groups.shares(2) == [(0, 0), (0, 1, 2), (1, 0), (1, 1, 2)]
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ full attention and some of sliding windows. A block of a group is one piece of t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from cascade_kv.vllm.support import check_groups
 
-if TYPE_CHECKING:
-    from vllm.v1.kv_cache_interface import KVCacheConfig
+Share: TypeAlias = tuple[int, int] | tuple[int, int, int]
 
-WINDOWED = ("sliding_window", "chunked_local_attention")
+if TYPE_CHECKING:
+    from vllm.v1.kv_cache_interface import KVCacheConfig, KVCacheSpec
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,8 @@ class Group:
     description: str
     """Every field of vLLM's spec: head counts, dtype, window, page. Part of the namespace."""
 
-    @property
-    def windowed(self) -> bool:
-        """Attention reaches back a bounded number of tokens."""
-        return self.kind in WINDOWED
+    reach_blocks: int | None = None
+    """How many blocks before a token its attention reads, at most; None: all of them."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,13 @@ class Groups:
             block_tokens=cache.hash_block_size or block_tokens,
             layout=str(cache.kv_cache_layout),
             groups=tuple(
-                Group(number, kind, tuple(group.layer_names), repr(group.kv_cache_spec))
+                Group(
+                    number,
+                    kind,
+                    tuple(group.layer_names),
+                    repr(group.kv_cache_spec),
+                    reach_blocks(group.kv_cache_spec),
+                )
                 for number, (group, kind) in enumerate(zip(cache.kv_cache_groups, kinds, strict=True))
             ),
         )
@@ -63,12 +67,30 @@ class Groups:
     @property
     def any_windowed(self) -> bool:
         """Whether some group drops blocks that its window has passed."""
-        return any(group.windowed for group in self.groups)
+        return any(group.reach_blocks is not None for group in self.groups)
 
-    def shares(self, ranks: int) -> list[tuple[int, int]]:
-        """The (rank, group) pairs of which a block consists.
+    def shares(self, ranks: int) -> list[Share]:
+        """The (rank, group) pairs of which a block consists, with the rule by which a match requires them: of
+        a group with a window only the last blocks, those that vLLM keeps."""
+        return [
+            (rank, group.number) if group.reach_blocks is None else (rank, group.number, group.reach_blocks)
+            for rank in range(ranks)
+            for group in self.groups
+        ]
 
-        All groups are matched by the prefix rule: a block counts if it and all before it are there in every
-        group. That is stricter than a window needs, never laxer.
-        """
-        return [(rank, group.number) for rank in range(ranks) for group in self.groups]
+
+def reach_blocks(spec: KVCacheSpec) -> int | None:
+    """How many blocks vLLM keeps of a group before a block boundary; None: all of them."""
+    from vllm.v1.kv_cache_interface import ChunkedLocalAttentionSpec, SlidingWindowSpec, iter_layer_specs
+
+    reaches: list[int | None] = []
+    for layer in iter_layer_specs(spec):
+        if isinstance(layer, SlidingWindowSpec):
+            reaches.append(layer.sliding_window - 1 + layer.extra_retained_tokens)
+        elif isinstance(layer, ChunkedLocalAttentionSpec):
+            reaches.append(layer.attention_chunk_size)
+        else:
+            reaches.append(None)
+    if None in reaches:
+        return None
+    return max(1, *(-(-tokens // spec.block_size) for tokens in reaches if tokens is not None))

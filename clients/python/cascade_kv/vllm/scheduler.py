@@ -73,6 +73,9 @@ class SchedulerPart:
         if client is None or namespace is None:
             return 0, False
         keys = tracked.keys(namespace, self._namespaces.epoch)
+        if self._groups.any_windowed:
+            # Left out before the match: what a window needs differs from one boundary to the next.
+            keys = keys[: (request.num_tokens - 1) // self._groups.block_tokens]
         try:
             blocks = client.match_chain(keys, self._shares) if keys else 0
         except CascadeError as error:
@@ -81,8 +84,6 @@ class SchedulerPart:
         tracked.match = Match(blocks, local_tokens // self._groups.block_tokens)
         if not self._loads or tracked.load_failed or request.skip_reading_prefix_cache:
             return 0, False
-        if self._groups.any_windowed:
-            blocks = min(blocks, (request.num_tokens - 1) // self._groups.block_tokens)
         tokens = max(0, blocks * self._groups.block_tokens - local_tokens)
         return tokens, tokens > 0
 

@@ -62,7 +62,8 @@ def check_engine(config: VllmConfig) -> None:
 
 
 def check_sharing(config: VllmConfig) -> None:
-    """Refuses settings of the engine under which its blocks cannot be shared, by whatever way they reach the cache."""
+    """Refuses settings of the engine under which its blocks cannot be shared, by whatever way they reach the
+    cache."""
     algorithm = config.cache_config.prefix_caching_hash_algo
     if algorithm not in STRONG_HASHES:
         raise Unsupported(
@@ -80,8 +81,8 @@ def check_sharing(config: VllmConfig) -> None:
             )
     if getattr(config.cache_config, "calculate_kv_scales", False):
         raise Unsupported(
-            "KV scales that are measured at run time differ from engine to engine: drop --calculate-kv-scales "
-            "and use scales of the checkpoint"
+            "KV scales measured at run time differ from engine to engine: drop --calculate-kv-scales and "
+            "use scales of the checkpoint"
         )
 
 
@@ -104,7 +105,7 @@ def check_groups(
         tokens = group.kv_cache_spec.block_size
         if tokens != tokens_per_hash:
             raise Unsupported(
-                f"KV group {number} ({kind}) has blocks of {tokens} tokens, and vLLM hashes {tokens_per_hash} "
-                f"at a time; they must be equal: set --block-size {tokens_per_hash}, or "
+                f"KV group {number} ({kind}) has blocks of {tokens} tokens, and vLLM hashes "
+                f"{tokens_per_hash} at a time; they must be equal: set --block-size {tokens_per_hash}, or "
                 "--disable-hybrid-kv-cache-manager"
             )
