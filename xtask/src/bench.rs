@@ -1,4 +1,6 @@
 //! `cargo xtask bench`: builds in release, measures, and on request keeps the raw output in `bench/runs/`.
+//!
+//! `engines` measures in a real vLLM: see `bench/engines.rs`. All other suites are verbs of cascade-bench.
 
 use std::fs;
 
@@ -9,9 +11,14 @@ use crate::lines::Stream;
 use crate::process::Cmd;
 use crate::workspace::{self, Metadata};
 
+mod engines;
+
+/// The suite that is no verb of cascade-bench.
+const ENGINES: &str = "engines";
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to measure: a verb of cascade-bench, as `local`.
+    /// What to measure: `engines`, or a verb of cascade-bench, as `local`.
     suite: String,
 
     /// Print the result as one JSON object.
@@ -22,15 +29,13 @@ pub(crate) struct Args {
     #[arg(long)]
     keep: bool,
 
-    /// Handed on to cascade-bench.
+    /// Handed on to the program that measures.
     #[arg(last = true)]
     rest: Vec<String>,
 }
 
 pub(crate) fn run(args: &Args) -> Result {
-    let folder = Metadata::read()?.target_directory.join("xtask/bench");
-    let dist = dist::build("laptop", &folder)?;
-    let bench = Cmd::new(dist.program("cascade-bench")).arg(&args.suite);
+    let bench = if args.suite == ENGINES { engines::driver()? } else { verb(&args.suite)? };
     if !args.json && !args.keep {
         return bench.args(&args.rest).run();
     }
@@ -56,6 +61,13 @@ pub(crate) fn run(args: &Args) -> Result {
     } else {
         Err(format!("bench {} {}", args.suite, child::outcome(status)).into())
     }
+}
+
+/// A verb of cascade-bench, built with its node and laid out as a user has them.
+fn verb(suite: &str) -> Result<Cmd> {
+    let folder = Metadata::read()?.target_directory.join("xtask/bench");
+    let dist = dist::build("laptop", &folder)?;
+    Ok(Cmd::new(dist.program("cascade-bench")).arg(suite))
 }
 
 /// The date in UTC, as 2026-01-31.

@@ -1,0 +1,18 @@
+"""Whether anybody else is at work: figures of a machine that others use say less."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from engines import cpu
+
+WATCH_S = 2.0
+
+
+def others_cpu_ratio() -> float:
+    """The share of the machine's processors that was busy while we slept. Call it when nothing of ours
+    runs."""
+    before_s = cpu.machine_busy_s()
+    time.sleep(WATCH_S)
+    return (cpu.machine_busy_s() - before_s) / (WATCH_S * (os.cpu_count() or 1))
