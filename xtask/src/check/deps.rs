@@ -10,6 +10,9 @@ const CORE: &str = "cascade-core";
 const ABI: &str = "cascade-tier";
 const NODE: &str = "cascade-node";
 const BENCH: &str = "cascade-bench";
+const CLIENT: &str = "cascade-client";
+/// The Python client, which wraps the Rust one.
+const PYTHON: &str = "cascade-python";
 
 /// What core may use: small, no_std, no I/O.
 const CORE_MAY_USE: [&str; 2] = ["blake3", "hashbrown"];
@@ -46,6 +49,8 @@ fn broken(package: &Package, edge: &Dependency) -> Option<String> {
         "the tier ABI knows core only"
     } else if is_client(from) && ours && !for_tests && to != CORE {
         "a client knows core, never the node"
+    } else if from == PYTHON && ours && !for_tests && to != CORE && to != CLIENT {
+        "the Python client knows the Rust client and core, never the node"
     } else if from == NODE && is_tier(to) {
         "the node opens tiers at run time and has no compile-time edge to any, not even in tests"
     } else if from == "xtask" && ours {
@@ -68,7 +73,7 @@ fn is_tier(name: &str) -> bool {
 }
 
 fn is_client(name: &str) -> bool {
-    name == "cascade-client" || name.starts_with("cascade-client-")
+    name == CLIENT || name.starts_with("cascade-client-")
 }
 
 fn is_peer(name: &str) -> bool {
@@ -124,6 +129,13 @@ mod tests {
         assert_eq!(edge("cascade-client", CORE), None);
         assert!(edge("cascade-client", NODE).is_some());
         assert!(edge("cascade-client-c", ABI).is_some());
+    }
+
+    #[test]
+    fn the_python_client_wraps_the_rust_one() {
+        assert_eq!(edge(PYTHON, CLIENT), None);
+        assert_eq!(edge(PYTHON, CORE), None);
+        assert!(edge(PYTHON, NODE).is_some());
     }
 
     #[test]
