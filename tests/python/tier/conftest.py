@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ os.environ.update(HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", VLLM_LOGGING_LEVE
 # Engines run in the process of the test, and leave its threads where they are.
 os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_CPU_OMP_THREADS_BIND="nobind")
 
-from nodes import PROGRAM, Node  # noqa: E402
+from nodes import Node, remove  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -29,24 +28,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    """A node that runs."""
-    node = absent(tmp_path)
-    node.start()
-    yield node
-    node.stop()
-
-
-@pytest.fixture
-def absent_node(tmp_path: Path) -> Iterator[Node]:
-    """A node that a test may start."""
-    node = absent(tmp_path)
-    yield node
-    node.stop()
-
-
-def absent(folder: Path) -> Node:
-    """A node that is not there yet."""
-    if PROGRAM is None:
-        pytest.skip("no cascade-node on PATH: install the wheel")
-    return Node(folder)
+def absent_node(node: Node) -> Node:
+    """A node that is not there; a test may start it."""
+    return remove(node)

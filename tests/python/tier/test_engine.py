@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nodes import Node
+from nodes import Node, damage
 from tiering import until
 from vllm import LLM, SamplingParams
 from vllm.distributed import cleanup_dist_env_and_memory
@@ -129,7 +129,7 @@ def test_a_fresh_engine_answers_from_the_tier_what_vllm_alone_answers(
 def test_a_primary_tier_that_is_too_small_is_filled_again_from_the_node(
     model: Path, node: Node, alone: dict[int, list[list[int]]]
 ) -> None:
-    # Chunks of two blocks, and room for one prompt and a half: what a request needs was evicted before it came.
+    # Chunks of two blocks, and room for one prompt and a half: what a request needs was evicted before.
     with engine(model, node, primary_blocks=32, blocks_per_chunk=2) as small:
         for _ in range(2):
             for seed in range(2):
@@ -165,7 +165,7 @@ def test_a_damaged_chunk_is_computed_again(
         assert cold.answers(prompts(0)) == alone[0]
         # The row that was filled first.
         row = bytes(memoryview(cold.tier._primary_kv_view).cast("B")[:BLOCK_BYTES])
-    node.damage(row)
+    damage(node, row)
     with engine(model, node) as fresh:
         assert fresh.answers(prompts(0)) == alone[0]
         assert fresh.figure("cascade_missed_corrupt") == 1

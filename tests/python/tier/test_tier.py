@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nodes import Node
+from nodes import Node, damage
 from tiering import NOTHING, Tiering, keys_of, until
 from vllm.v1.kv_offload.base import LookupResult
 
@@ -164,7 +164,7 @@ def test_a_corrupt_chunk_fails_alone_and_is_stored_anew(node: Node, start: Start
     writer, keys = start(node), keys_of("prompt", 5)
     chunks = {key: writer.chunk(100 + number) for number, key in enumerate(keys)}
     writer.store(writer.request("a", keys), chunks)
-    node.damage(chunks[keys[2]])
+    damage(node, chunks[keys[2]])
     reader = start(node)
     request = reader.request("b", keys)
     assert reader.load(request, keys) == list(chunks.values())[:2]
