@@ -39,6 +39,7 @@ class HostMemory:
 
     def __init__(self, groups: Sequence[list[torch.Tensor]]) -> None:
         """`groups`: of each KV group the pages of its layers, [blocks, page_bytes] each."""
+        self._groups = groups
         self._caches = [PagedCache([pages.numpy() for pages in layers]) for layers in groups]
         self.block_bytes = [cache.block_bytes for cache in self._caches]
         self.run_blocks = [max(1, RUN_BYTES // block_bytes) for block_bytes in self.block_bytes]
@@ -48,7 +49,21 @@ class HostMemory:
 
     def load(self, client: Client, run: Run, rank: int) -> list[int | Miss]:
         """See `Memory`."""
-        return client.get_blocks(self._caches[run.group], run.keys, run.block_ids, rank=rank, group=run.group)
+        missed = set(run.block_ids)
+        try:
+            answers = client.get_blocks(
+                self._caches[run.group], run.keys, run.block_ids, rank=rank, group=run.group
+            )
+            missed = {
+                block for block, answer in zip(run.block_ids, answers, strict=True) if isinstance(answer, Miss)
+            }
+            return answers
+        finally:
+            # What was copied before the checksum failed may hold a NaN. The engine masks what it has not computed
+            # in a block, but a masked NaN is still one: 0 times it goes into every token of the next request there.
+            for block in missed:
+                for pages in self._groups[run.group]:
+                    pages[block].zero_()
 
     def save(self, client: Client, run: Run, rank: int, timeout_s: float) -> list[Stored]:
         """Stores the blocks of a run. Returns when the engine may write them again."""
