@@ -223,7 +223,9 @@ class Server:
         return "\n".join(self.log().splitlines()[-lines:])
 
     def stop(self) -> None:
-        """Ends it as an operator does, by SIGTERM, then whatever of it is left."""
+        """Ends it as an operator does, by SIGTERM, then whatever of it is left. Once is enough, and twice no mistake."""
+        if self._http.is_closed:
+            return
         self._http.close()
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGTERM)
