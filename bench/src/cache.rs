@@ -199,6 +199,23 @@ mod tests {
         }
     }
 
+    /// Cascade evicts what it would rather not have kept of the request under way, so what follows is not even inserted.
+    #[test]
+    fn cascade_hits_no_less_often_when_it_evicts_after_each_block() {
+        let trace = chat();
+        for capacity in [100, 1000] {
+            let (mut whole, mut pieces) =
+                (cache("cascade", capacity, &trace), cache("cascade", capacity, &trace));
+            let whole_hits: usize = trace.requests.iter().map(|chain| whole.serve(chain)).sum();
+            let pieces_hits: usize =
+                trace.requests.iter().map(|chain| serve_block_by_block(&mut pieces, chain)).sum();
+            assert!(
+                pieces_hits + trace.references() / 200 >= whole_hits,
+                "at {capacity}: {whole_hits} and {pieces_hits}"
+            );
+        }
+    }
+
     /// A node that keeps a reserve: room is made ahead of the puts, down to the wide reserve whenever the narrow one is touched.
     #[test]
     fn evicting_ahead_hits_as_often_as_a_cache_without_the_reserve() {

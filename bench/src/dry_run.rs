@@ -83,6 +83,26 @@ mod tests {
     }
 
     #[test]
+    fn cascade_is_nowhere_half_a_point_below_lru() {
+        for (seed, system_prompts, think_ms) in [(2, 32, 45_000.0), (3, 2000, 240_000.0), (4, 4, 8_000.0)] {
+            let traffic =
+                ChatTraffic { seed, requests: 3000, system_prompts, think_ms, ..Default::default() };
+            let result = run(&generate_chat(&traffic), &["lru", "cascade"]);
+            let pairs = result.policies["cascade"].into_iter().zip(result.policies["lru"]);
+            assert!(
+                pairs.clone().all(|(cascade, lru)| cascade >= lru - 0.005),
+                "seed {seed}: {:?}",
+                result.policies
+            );
+            assert!(
+                pairs.take(3).all(|(cascade, lru)| cascade > lru + 0.01),
+                "seed {seed}: {:?}",
+                result.policies
+            );
+        }
+    }
+
+    #[test]
     fn no_policy_passes_the_bound_and_the_bound_not_the_unbounded_cache() {
         let result = chat();
         let bound = result.policies[BELADY];
@@ -99,7 +119,7 @@ mod tests {
     #[test]
     fn json_holds_five_ratios_a_policy() {
         let json = serde_json::to_value(chat()).expect("plain numbers");
-        for name in ["lru", "arc", "s3fifo", "wtinylfu", "belady"] {
+        for name in ["lru", "arc", "s3fifo", "wtinylfu", "cascade", "belady"] {
             let ratios = json["policies"][name].as_array().expect("a list of ratios");
             assert!(ratios.len() == 5 && ratios.iter().all(|ratio| ratio.as_f64().is_some_and(|r| r < 1.0)));
         }

@@ -141,6 +141,8 @@ pub enum PolicyName {
     S3Fifo,
     /// Windowed TinyLFU (Einziger, Friedman and Manes, 2017).
     WTinyLfu,
+    /// Least expected hits for the room, learned from the traffic: ours, core/docs/policy.md.
+    Cascade,
 }
 
 /// How log lines look.

@@ -386,5 +386,6 @@ fn policy_name(name: PolicyName) -> &'static str {
         PolicyName::Arc => "arc",
         PolicyName::S3Fifo => "s3fifo",
         PolicyName::WTinyLfu => "wtinylfu",
+        PolicyName::Cascade => "cascade",
     }
 }

@@ -43,23 +43,23 @@
 //!
 //! # Request-level policies
 //!
-//! A policy that learns how sessions return needs no other trait. [`Request::number`] is its clock;
-//! `matched` gives it the blocks touched, so their segments; `missing[0]` is the key that its ghosts are found under;
-//! `blocks - matched.len()` is the size of the new part; the fingerprint at any depth of the chain (say, the tail of the
-//! session's previous request) is either that of a matched block, which it stored at [`Policy::insert`], or one of
-//! `missing`. New blocks join the segment of their parent's request. Declining a request's own deepest blocks
-//! needs no verb either: eviction follows insertion, so they are simply the next victims.
+//! [`Cascade`] learns how sessions return, and needs no other trait: touched blocks tell it the segments of a chain, a parent
+//! where a new block belongs, a fingerprint at [`Policy::insert`] which ghosts came back. It counts blocks, so it reads neither
+//! [`Request::number`] nor the keys beyond the match, which a node does not know. Declining a request's own
+//! deepest blocks needs no verb either: eviction follows insertion, so they are simply the next victims.
 //!
 //! # What holds for every policy
 //!
-//! - Deterministic: the same calls give the same victims, on every machine. No randomness, no float but in ARC's
-//!   target (whose operations IEEE 754 fixes).
-//! - O(1) amortised; memory grows with the highest handle and the ghosts, about 24 bytes a block and 50 a ghost.
+//! - Deterministic: the same calls give the same victims, on every machine. No randomness; floats only in ARC's
+//!   target and Cascade's estimates, added, multiplied and divided in a fixed order, which IEEE 754 fixes.
+//! - O(1) amortised; memory grows with the highest handle and the ghosts, about 24 bytes a block and 50 a ghost; at most 64
+//!   bytes a block for Cascade, ghosts included.
 //! - A victim is resident and was accepted by the caller. *Pinned by core/tests/policy_invariants.rs.*
 //!
 //! Who may touch what: the node's pump owns its policy and calls it from one thread; clients never see it.
 
 mod arc;
+mod cascade;
 mod ghost;
 mod list;
 mod lru;
@@ -73,6 +73,7 @@ mod wtinylfu;
 use alloc::boxed::Box;
 
 pub use arc::Arc;
+pub use cascade::Cascade;
 pub use lru::Lru;
 pub use s3fifo::S3Fifo;
 pub use wtinylfu::WTinyLfu;
@@ -171,7 +172,7 @@ pub trait Policy: Send {
 }
 
 /// The names that [`by_name`] knows.
-pub const NAMES: [&str; 4] = ["lru", "arc", "s3fifo", "wtinylfu"];
+pub const NAMES: [&str; 5] = ["lru", "arc", "s3fifo", "wtinylfu", "cascade"];
 
 /// An empty policy by its name, or `None` for a name outside of [`NAMES`].
 ///
@@ -183,6 +184,7 @@ pub fn by_name(name: &str, capacity_blocks: usize) -> Option<Box<dyn Policy>> {
         "arc" => Box::new(Arc::new(capacity_blocks)),
         "s3fifo" => Box::new(S3Fifo::new(capacity_blocks)),
         "wtinylfu" => Box::new(WTinyLfu::new(capacity_blocks)),
+        "cascade" => Box::new(Cascade::new(capacity_blocks)),
         _ => return None,
     })
 }
