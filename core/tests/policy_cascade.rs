@@ -136,3 +136,30 @@ fn ghosts_follow_a_capacity_that_shrinks_and_grows_again() {
         assert!(cache.policy.len() <= cache.policy.capacity());
     }
 }
+
+#[test]
+fn a_chain_that_is_under_way_is_not_cut_by_a_caller_that_makes_room_ahead() {
+    let mut policy = Cascade::new(200);
+    let mut free: Vec<u32> = (0..200).collect();
+    for chain in 0..300_u64 {
+        let mut parent = None;
+        for depth in 0..15 {
+            while policy.len() > 90 {
+                let victim = policy.victim(&mut |_| true).expect("nothing is refused");
+                policy.remove(victim, Removal::Evicted);
+                free.push(victim.0);
+            }
+            assert!(
+                parent.is_none_or(|parent| policy.contains(parent)),
+                "chain {chain} lost its block {depth}"
+            );
+            let block = BlockId(free.pop().expect("a free handle"));
+            policy.insert(Arrival {
+                block,
+                fingerprint: (chain * 15 + depth).wrapping_mul(0x9e37_79b9),
+                parent,
+            });
+            parent = Some(block);
+        }
+    }
+}

@@ -37,6 +37,9 @@ use hazard::Hazards;
 use ranking::Ranking;
 use time::Tails;
 
+/// Ticks after an insertion within which the next one below it is waited for.
+const GROWING_TICKS: u32 = 8;
+
 /// Least expected hits for the room. See the [module](self).
 pub struct Cascade {
     forest: Forest,
@@ -103,6 +106,13 @@ impl Cascade {
         self.rank(change);
     }
 
+    /// Whether more is likely to come below a segment. A caller that makes room ahead of what arrives would lose the blocks
+    /// that are under way with their parent; one that evicts what is too much has them all.
+    fn is_growing(&self, segment: u32) -> bool {
+        let segment = self.forest.segment(segment);
+        self.excess() == 0 && segment.is_whole && self.now.wrapping_sub(segment.last) < GROWING_TICKS
+    }
+
     /// Takes a segment out of its list.
     fn lift(&mut self, segment: u32) {
         let change = self.cells.leave(self.forest.segments(), segment);
@@ -152,7 +162,7 @@ impl Policy for Cascade {
             let least = self.ranking.least().map(|cell| self.cells.oldest_ranked(cell));
             let segment = least.or_else(|| self.cells.oldest_parked())?;
             let tail = BlockId(self.forest.segment(segment).tail);
-            if evictable(tail) {
+            if (least.is_none() || !self.is_growing(segment)) && evictable(tail) {
                 return Some(tail);
             }
             self.lift(segment);
