@@ -160,7 +160,8 @@ fn a_value_of_the_wrong_kind_names_its_line() {
     let overrides = vec![set("policy.name", "lfu")];
     let message = refused(&Sources { overrides, ..Sources::default() });
     assert!(
-        message.starts_with("flag --set: `policy.name`: `lfu` is none of lru, arc, s3fifo, wtinylfu, cascade"),
+        message
+            .starts_with("flag --set: `policy.name`: `lfu` is none of lru, arc, s3fifo, wtinylfu, cascade"),
         "{message}"
     );
 }

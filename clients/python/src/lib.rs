@@ -1,13 +1,13 @@
 //! `cascade_kv._native`: the Rust client, for Python.
 //!
 //! What each class and call promises stands in `cascade_kv/_native.pyi`, which is kept by hand beside this code. Here a
-//! file holds one noun: the verbs of [`client`] are split into `read`, `write` and `chain`; `buffer` and `dlpack` take
+//! file holds one noun: the verbs of `client` are split into `read`, `write` and `chain`; `buffer` and `dlpack` take
 //! memory from Python, `export` lends ours to it, and in these three is all `unsafe`, but for the two signatures that
 //! Python's buffer protocol asks for (`view`, `fill`).
 //!
 //! Invariants: every class is frozen, with locks that are only ever held by a thread that is attached to the interpreter
 //! and runs no Python meanwhile, so that neither a fork nor a second thread finds one locked; bytes move and calls wait
-//! while detached, but for copies too short to be worth it ([`detach`]).
+//! while detached, but for copies too short to be worth it (`detach`).
 
 mod buffer;
 mod chain;
