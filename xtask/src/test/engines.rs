@@ -15,11 +15,13 @@ use crate::venv::Venv;
 use crate::wheel;
 use crate::workspace::Metadata;
 
-/// The parts of the connector, the tier in vLLM's own tiering, then the servers: what fails in seconds comes first.
-const SUITES: [(&str, &str); 3] = [
-    ("connector", "tests/python/connector"),
-    ("tier", "tests/python/tier"),
-    ("servers", "tests/python/engines"),
+/// What the client does with tensors (there is a torch here), the parts of the connector, the tier in vLLM's own tiering, then
+/// the servers: what fails in seconds comes first.
+const SUITES: [(&str, &[&str]); 4] = [
+    ("tensors", &["tests/python/client/test_round_trips.py", "tests/python/client/test_wrong_buffers.py"]),
+    ("connector", &["tests/python/connector"]),
+    ("tier", &["tests/python/tier"]),
+    ("servers", &["tests/python/engines"]),
 ];
 const PINS: &str = "tests/python/engines/requirements.txt";
 
@@ -50,8 +52,8 @@ pub(super) fn run(args: &Args, tally: &mut Tally) -> Vec<(&'static str, Result)>
         Ok(prepared) => prepared,
         Err(failure) => return vec![("engines", Err(failure))],
     };
-    let suite = |(name, folder)| {
-        let tests = pytest::over(folder, &args.selection, &venv, &tools::search_path(), Some(&beside));
+    let suite = |(name, folders)| {
+        let tests = pytest::over(folders, &args.selection, &venv, &tools::search_path(), Some(&beside));
         let tests = if args.short && name == "servers" { tests.args(["-m", "short"]) } else { tests };
         let tests = tests.env("CASCADE_NODE", wheel::node_in(&beside)).limit(LIMIT);
         (name, pytest::counted(tests, &args.selection, tally))

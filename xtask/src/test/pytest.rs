@@ -29,10 +29,10 @@ pub(super) struct Selection {
     rest: Vec<String>,
 }
 
-/// pytest of an environment over a folder of tests, with `path` behind the environment's programs and `site`, if there is
+/// pytest of an environment over folders or files of tests, with `path` behind the environment's programs and `site`, if there is
 /// one, in front of its packages.
 pub(super) fn over(
-    folder: &str,
+    tests: &[&str],
     selection: &Selection,
     venv: &Venv,
     path: &OsString,
@@ -46,7 +46,8 @@ pub(super) fn over(
         .env("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         .env("PYTHONPATH", python_path)
         .without("PYTEST_ADDOPTS")
-        .args(["-m", "pytest", "-p", "said_skips", "-p", "no:cacheprovider", "--color", "no", "-ra", folder])
+        .args(["-m", "pytest", "-p", "said_skips", "-p", "no:cacheprovider", "--color", "no", "-ra"])
+        .args(tests.iter().copied())
         .args(keyword)
         .args(&selection.rest)
 }

@@ -29,7 +29,7 @@ pub(super) fn run(selection: &pytest::Selection, tally: &mut Tally) -> Result {
     let folder = Metadata::read()?.target_directory.join("xtask/python");
     let wheel = wheel::build(&folder.join("wheel"))?;
     let venv = Venv::fresh(&folder.join("venv"), &[wheel.into(), "-r".into(), PINS.into()])?;
-    let tests = pytest::over(TESTS, selection, &venv, &without_rust(), None).limit(LIMIT);
+    let tests = pytest::over(&[TESTS], selection, &venv, &without_rust(), None).limit(LIMIT);
     pytest::counted(tests, selection, tally)
 }
 
