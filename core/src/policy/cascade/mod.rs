@@ -40,7 +40,7 @@ use time::Tails;
 /// Ticks after an insertion within which the next one below it is waited for.
 const GROWING_TICKS: u32 = 8;
 
-/// Least expected hits for the room. See the [module](self).
+/// Least expected hits for the room. What it learns stands in `core/docs/policy.md`.
 pub struct Cascade {
     forest: Forest,
     cells: Cells,
