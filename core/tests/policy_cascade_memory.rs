@@ -29,13 +29,15 @@ static ALLOCATOR: Counting = Counting;
 
 /// Tables whose size does not depend on the capacity.
 const FIXED_BYTES: usize = 512 << 10;
-const CAPACITY: usize = 40_000;
+
+/// Capacities, some of them just above where a table doubles.
+const CAPACITIES: [usize; 4] = [10_007, 29_000, 40_000, 57_500];
 
 /// Bytes a block of capacity after `chains` chains of `blocks` new blocks each, `kept` of which are touched again by the next.
-fn bytes_per_block(chains: u64, blocks: u64, kept: usize) -> f64 {
+fn bytes_per_block(capacity: usize, chains: u64, blocks: u64, kept: usize) -> f64 {
     let before = HEAP_BYTES.load(Ordering::Relaxed);
-    let mut policy = Cascade::new(CAPACITY);
-    let mut free: Vec<u32> = (0..CAPACITY as u32 + blocks as u32).rev().collect();
+    let mut policy = Cascade::new(capacity);
+    let mut free: Vec<u32> = (0..capacity as u32 + blocks as u32).rev().collect();
     let spare = HEAP_BYTES.load(Ordering::Relaxed);
     let fixed = spare - before - free.capacity() * 4;
     assert!(fixed <= FIXED_BYTES, "{fixed} fixed bytes");
@@ -56,17 +58,23 @@ fn bytes_per_block(chains: u64, blocks: u64, kept: usize) -> f64 {
             free.push(victim.0);
         }
     }
-    assert_eq!(policy.len(), CAPACITY);
+    assert_eq!(policy.len(), capacity);
     let bytes = HEAP_BYTES.load(Ordering::Relaxed) - spare;
-    bytes as f64 / CAPACITY as f64
+    bytes as f64 / capacity as f64
 }
 
 #[test]
 fn a_block_takes_64_bytes_at_most_whatever_the_shape_of_the_traffic() {
     // Chains of one block, of two, of many, and branches that cut each other's segments short.
-    for (blocks, kept) in [(1, 0), (2, 0), (3, 1), (20, 0), (20, 19), (9, 4)] {
-        let chains = 3 * CAPACITY as u64 / (blocks - kept as u64).max(1);
-        let bytes = bytes_per_block(chains, blocks, kept);
-        assert!(bytes <= 64.0, "{bytes:.1} bytes a block in chains of {blocks} blocks, {kept} shared");
+    let shapes = [(1, 0), (2, 0), (3, 1), (20, 0), (20, 19), (9, 4)];
+    for (capacity, (blocks, kept)) in
+        CAPACITIES.into_iter().flat_map(|capacity| shapes.map(|shape| (capacity, shape)))
+    {
+        let chains = 3 * capacity as u64 / (blocks - kept as u64).max(1);
+        let bytes = bytes_per_block(capacity, chains, blocks, kept);
+        assert!(
+            bytes <= 64.0,
+            "{bytes:.1} bytes a block of {capacity} in chains of {blocks} blocks, {kept} shared"
+        );
     }
 }

@@ -262,7 +262,7 @@ pub(super) fn folded(fingerprint: Fingerprint) -> u32 {
 fn grow<T: Clone>(vector: &mut Vec<T>, value: T, count: usize) {
     let len = vector.len() + count;
     if len > vector.capacity() {
-        vector.reserve_exact(count + len / 32 + 8);
+        vector.reserve_exact(count + len / 64 + 8);
     }
     vector.resize(len, value);
 }
