@@ -28,6 +28,7 @@ mod time;
 mod touch;
 
 use super::{Arrival, BlockId, Policy, REFUSALS_MAX, Removal, Request, checked_capacity};
+use age::TICK_BLOCKS;
 use alloc::vec::Vec;
 use cells::{Cells, Change, RANKED};
 use class::Class;
@@ -36,9 +37,11 @@ use ghosts::Ghosts;
 use hazard::Hazards;
 use ranking::Ranking;
 use time::Tails;
+use touch::REQUEST_TICKS;
 
-/// Ticks after an insertion within which the next one below it is waited for.
-const GROWING_TICKS: u32 = 8;
+/// What follows a touch or an insertion is waited for while so much of the capacity passes, and at most for as long as an
+/// insertion is taken for part of a request.
+const GROWING_SHARE: u64 = 32;
 
 /// Least expected hits for the room. What it learns stands in `core/docs/policy.md`.
 pub struct Cascade {
@@ -109,8 +112,10 @@ impl Cascade {
     /// Whether more is likely to come below a segment. A caller that makes room ahead of what arrives would lose the blocks
     /// that are under way with their parent; one that evicts what is too much has them all.
     fn is_growing(&self, segment: u32) -> bool {
-        let segment = self.forest.segment(segment);
-        self.excess() == 0 && segment.is_whole && self.now.wrapping_sub(segment.last) < GROWING_TICKS
+        let passed_ticks = self.now.wrapping_sub(self.forest.segment(segment).last);
+        let patience_ticks =
+            (self.capacity as u64 / GROWING_SHARE / TICK_BLOCKS).clamp(1, REQUEST_TICKS.into());
+        self.excess() == 0 && u64::from(passed_ticks) < patience_ticks
     }
 
     /// Takes a segment out of its list.

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 const TURN_MAX: u8 = 100;
 
 /// Ticks within which an insertion below a segment is taken for part of the request that touched or made it.
-const REQUEST_TICKS: u32 = 64;
+pub(super) const REQUEST_TICKS: u32 = 64;
 
 impl Cascade {
     /// A request found this prefix resident.
