@@ -21,7 +21,8 @@ def test_in_bfloat16_a_loaded_prefix_continues_as_one_that_vllm_still_has(
     node: Node, scratch: Path, start: Start
 ) -> None:
     """A cold request is no oracle here: in bfloat16 the sizes of batches show in the tokens."""
-    server = start(Setup(models.make_llama(scratch / "bf16", "bfloat16"), node, dtype="bfloat16")).ready()
+    model = models.make_llama(scratch / "bf16", "bfloat16")
+    server = start(Setup(model, node, dtype="bfloat16", recording=True)).ready()
     for seed in range(5):
         asked = prompt(("bfloat16", seed), BLOCKS * BLOCK_TOKENS + 7)
         server.complete(asked)

@@ -36,7 +36,7 @@ def test_engines_of_two_tenants_never_share(
     asked = prompt("tenants", PROMPT_TOKENS)
     loaded = []
     for tenant in ("ours", "theirs", "ours"):
-        server = start(Setup(llama, node, extra_config=(("tenant_salt", tenant),))).ready()
+        server = start(Setup(llama, node, extra_config=(("tenant_salt", tenant),), recording=True)).ready()
         assert server.complete(asked) == oracle(asked)
         loaded.append(server.loaded_tokens())
         server.complete(asked)

@@ -47,7 +47,7 @@ def test_an_engine_finds_what_another_one_on_the_machine_computed(
 ) -> None:
     asked = prompt("two engines", 320)
     served.complete(asked)
-    other = start(Setup(llama, served_node)).ready()
+    other = start(Setup(llama, served_node, recording=True)).ready()
     assert other.complete(asked) == oracle(asked)
     assert other.loaded_tokens() == whole_blocks(asked)
 

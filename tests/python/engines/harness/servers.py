@@ -73,7 +73,7 @@ class Setup:
     arguments: tuple[str, ...] = ()
     extra_config: tuple[tuple[str, Any], ...] = ()
     recording: bool = False
-    """Notes the keys of saved blocks: see `Server.saved_keys`."""
+    """Notes the keys of saved blocks, and waits after each request until they are in the cache: see `Server`."""
     environment: tuple[tuple[str, str], ...] = ()
     """Variables in place of those in `ENVIRONMENT`, and more."""
 
@@ -99,7 +99,12 @@ class Setup:
             "kv_connector_module_path": module,
             "kv_role": "kv_both",
             "kv_load_failure_policy": "recompute",
-            "kv_connector_extra_config": {"instance": node.instance, **dict(self.extra_config)},
+            # A busy machine saves late; here it shall save nevertheless.
+            "kv_connector_extra_config": {
+                "instance": node.instance,
+                "put_timeout_ms": 10_000,
+                **dict(self.extra_config),
+            },
         }
 
 
@@ -130,7 +135,11 @@ class Nursery:
 
 
 class Server:
-    """A running server. `stop` it, or use it in a `with`."""
+    """A running server. `stop` it, or use it in a `with`.
+
+    A worker posts what it saves, and its scheduler, another process, finds it once the node has taken it: soon, but not at
+    once. A server that records waits for that after each request, so that a test may count hits.
+    """
 
     def __init__(self, setup: Setup, folder: Path, nursery: Nursery | None) -> None:
         """Starts it and returns at once. Without a nursery it is started as a user would, and spawns."""
@@ -139,6 +148,8 @@ class Server:
         self._socket = Path(f"/tmp/cascade-{os.getpid()}-{name}.sock")
         self._log = folder / f"{name}.log"
         self._record = folder / f"{name}.keys"
+        self._records_for = setup.node if setup.recording else None
+        self._settled = 0
         environment = {RECORD: str(self._record), **dict(setup.environment)}
         argv = setup.argv(self._socket)
         print(f"{name} ({'forked' if nursery else 'spawned'}): {' '.join(argv)}")
@@ -173,6 +184,7 @@ class Server:
         assert response.status_code == 200, f"{response.status_code} {response.text}\n{self.log_tail()}"
         (choice,) = response.json()["choices"]
         assert len(choice["token_ids"]) == tokens, f"{choice}\n{self.log_tail()}"
+        self._settle()
         return Answer(tuple(choice["token_ids"]), tuple(choice["logprobs"]["token_logprobs"]))
 
     def complete_then_leave(self, prompt: Sequence[int], *, first_token: bool) -> None:
@@ -244,6 +256,13 @@ class Server:
 
     def __exit__(self, *failure: object) -> None:
         self.stop()
+
+    def _settle(self) -> None:
+        keys = self.saved_keys()[self._settled :]
+        if self._records_for is not None and keys:
+            with self._records_for.connect() as client:
+                until("what was saved is in the cache", lambda: all(map(client.contains, keys)))
+            self._settled += len(keys)
 
     def _answers(self) -> bool:
         try:
