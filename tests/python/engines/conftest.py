@@ -11,9 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from node_process import Node
+
 from harness import models
 from harness.servers import Answer, Nursery, Server, Setup
-from node_process import Node
 
 Start = Callable[..., Server]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from node_process import Node
+
 from harness import damage, models
 from harness.prompts import prompt
 from harness.servers import BLOCK_TOKENS, Server, Setup
 from harness.waiting import until
-from node_process import Node
 
 Start = Callable[..., Server]
 

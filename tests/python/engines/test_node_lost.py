@@ -10,10 +10,11 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from node_process import Node
+
 from harness.prompts import prompt
 from harness.servers import Answer, Server, Setup
 from harness.waiting import until
-from node_process import Node
 
 Oracle = Callable[..., Answer]
 Start = Callable[..., Server]

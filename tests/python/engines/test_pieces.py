@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from node_process import Node
+
 from harness import damage
 from harness.prompts import prompt
 from harness.servers import BLOCK_TOKENS, Answer, Server
 from harness.waiting import until
-from node_process import Node
 
 Oracle = Callable[..., Answer]
 

@@ -8,10 +8,11 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from node_process import Node
+
 from harness.prompts import prompt
 from harness.servers import Answer, Server, Setup
 from harness.waiting import until
-from node_process import Node
 
 Oracle = Callable[..., Answer]
 Start = Callable[..., Server]

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from node_process import Node
+
 from harness.servers import Server, Setup
 from harness.waiting import until
-from node_process import Node
 
 Start = Callable[..., Server]
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from node_process import Node
+
 from harness.prompts import prompt
 from harness.servers import Answer, Server, Setup
-from node_process import Node
 
 Oracle = Callable[..., Answer]
 Start = Callable[..., Server]
@@ -30,9 +31,7 @@ def test_requests_of_two_salts_never_share_and_those_of_one_do(served: Server, o
     assert loaded == [0, 0, PROMPT_TOKENS, PROMPT_TOKENS, 0]
 
 
-def test_engines_of_two_tenants_never_share(
-    node: Node, llama: Path, oracle: Oracle, start: Start
-) -> None:
+def test_engines_of_two_tenants_never_share(node: Node, llama: Path, oracle: Oracle, start: Start) -> None:
     asked = prompt("tenants", PROMPT_TOKENS)
     loaded = []
     for tenant in ("ours", "theirs", "ours"):

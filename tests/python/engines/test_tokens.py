@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from node_process import Node
+
 from harness.prompts import prompt
 from harness.servers import BLOCK_TOKENS, Answer, Server, Setup
-from node_process import Node
 
 Oracle = Callable[..., Answer]
 Start = Callable[..., Server]

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from node_process import Node
+
 from harness.models import alter_one_tensor
 from harness.prompts import prompt
 from harness.servers import Server, Setup
-from node_process import Node
 
 Start = Callable[..., Server]
 

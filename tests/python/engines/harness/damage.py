@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cascade_kv
 import numpy
+
 from harness.waiting import until
 
 Damage = Callable[[cascade_kv.Client, list[bytes], int], None]

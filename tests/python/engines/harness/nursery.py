@@ -8,6 +8,7 @@ own `main`; it forks its engine and its workers too, where vLLM on a CPU would i
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -18,8 +19,8 @@ from typing import Any
 def main() -> None:
     """Serves orders until standard input ends."""
     # What a server needs of vLLM. No tensor is computed here: OpenMP's threads do not survive a fork.
-    import vllm.v1.engine.async_llm
-    import vllm.v1.worker.cpu_model_runner
+    for module in ("vllm.v1.engine.async_llm", "vllm.v1.worker.cpu_model_runner"):
+        importlib.import_module(module)
     from vllm.entrypoints.launchers.api_server import entry
 
     # Nobody waits for the servers here; the tests watch them by pidfd.

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from cascade_kv.vllm.connector import CascadeConnector
+
 from harness.servers import RECORD
 
 if TYPE_CHECKING:
