@@ -83,7 +83,8 @@ impl Catalog {
             let Some(block) = self.victim() else {
                 assert!(
                     !self.keys.keys().any(|&block| self.acceptable(block)),
-                    "an acceptable block is never met"
+                    "{}: an acceptable block is never met",
+                    self.policy.name()
                 );
                 return;
             };
@@ -92,10 +93,11 @@ impl Catalog {
         }
     }
 
-    /// The next victim, asked for twice as often as a scan of everything takes.
+    /// The next victim, asked for as often as it may take: a block that was hit stands up to three rounds of a queue,
+    /// and a call that is refused all the time goes round it once, or half of [`REFUSALS_MAX`] far.
     fn victim(&mut self) -> Option<BlockId> {
         let mut policy = std::mem::replace(&mut self.policy, by_name("lru", 1).expect("a name"));
-        let found = (0..2 + 2 * self.keys.len() / REFUSALS_MAX).find_map(|_| {
+        let found = (0..8 + 8 * self.keys.len() / REFUSALS_MAX).find_map(|_| {
             let mut asked = Vec::new();
             let mut evictable = |block| {
                 assert!(self.keys.contains_key(&block), "{block:?} is not resident");
