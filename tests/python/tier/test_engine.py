@@ -172,4 +172,5 @@ def test_a_damaged_chunk_is_computed_again(
         assert fresh.figure("cascade_failed_loads") == 1
     with engine(model, node) as healed:
         assert healed.answers(prompts(0)) == alone[0]
-        assert healed.figure("cascade_loaded_blocks") == 3 * BLOCKS
+        # The damaged chunk was stored again. Those below it went with it, unless the load's hold still kept them.
+        assert 2 * BLOCKS < healed.figure("cascade_loaded_blocks") <= 3 * BLOCKS
