@@ -214,7 +214,7 @@ fn a_client_is_granted_near_memory_while_there_is_some() {
 }
 
 #[test]
-fn a_corrupt_piece_is_dropped_with_what_hangs_below_it() {
+fn a_corrupt_piece_is_dropped_and_what_hangs_below_waits_for_the_next_of_its_name() {
     let mut store = store(segment(1), 1);
     for i in [1, 2, 4] {
         put(&mut store, i, PIECE).unwrap();
@@ -227,7 +227,9 @@ fn a_corrupt_piece_is_dropped_with_what_hangs_below_it() {
     unsafe { bytes.as_ptr().write(!bytes.as_ptr().read()) };
     store.suspect(slot, u64::MAX);
     assert_eq!(store.counters().corrupt_pieces, 1);
-    assert_eq!([1, 2, 4].map(|i| find(&store, i).is_some()), [true, false, false]);
+    assert_eq!([1, 2, 4].map(|i| find(&store, i).is_some()), [true, false, true]);
+    assert_eq!(put(&mut store, 2, PIECE).unwrap().0, Verdict::Fresh);
+    assert!([1, 2, 4].iter().all(|&i| find(&store, i).is_some()));
 }
 
 #[test]

@@ -67,20 +67,20 @@ fn the_slot_of_a_discarded_piece_comes_back_with_its_last_claim() {
     other.kill();
     viewer.expect("views", "right");
     viewer.kill();
-    await_nothing_but(&node, &HashSet::new());
+    await_nothing_but(&node, &(1..content::CHAIN).collect());
     node.actor().expect("put_wait 0", "fresh");
 }
 
 #[test]
-fn what_hangs_below_a_discarded_piece_goes_along_unless_it_is_claimed() {
+fn what_hangs_below_a_discarded_piece_is_one_chain_again_with_the_next_of_its_name() {
     let node = node("below");
     let mut client = node.actor();
     client.expect("discard 5", "dropped");
     client.expect(&format!("match {TAIL}"), "5");
-    client.expect("get 6", "miss Absent");
+    client.expect("get 6", "hit");
     client.expect("put_wait 5", "fresh");
-    client.expect("put_wait 6", "fresh");
-    // From here on it is claimed.
+    client.expect(&format!("match {TAIL}"), &format!("{}", TAIL + 1));
+    // The same with a claim below.
     client.expect("hold 6", "hit");
     client.expect("discard 2", "dropped");
     client.expect("match 6", "2");
@@ -89,7 +89,7 @@ fn what_hangs_below_a_discarded_piece_goes_along_unless_it_is_claimed() {
     client.expect("put_wait 2", "fresh");
     client.expect("match 6", "7");
     drop(client);
-    await_nothing_but(&node, &(0..7).collect());
+    await_nothing_but(&node, &(0..content::CHAIN).collect());
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //!
 //! Invariants: when a call returns, the piece is in neither index nor catalog, whoever claims it: lookups miss, and a put of
 //! its name is fresh. Its slot is Revoked, so claims keep their bytes and no later owner brings the piece back; it is free
-//! once the last claim is gone. What hangs below the piece is of no use without it and goes along, as far as no claim
-//! stands in the way.
+//! once the last claim is gone. What hangs below stays, and is one chain again with what takes the name: whoever missed the
+//! piece computes it anew. If nobody does, it is not touched any more, and the policy evicts it.
 
 use cascade_core::piece::PieceMeta;
 use cascade_core::policy::Removal;
@@ -41,14 +41,7 @@ impl Store {
     }
 
     fn drop_piece(&mut self, slot: SlotRef, meta: &PieceMeta) {
-        // Out of sight before what hangs below goes, which takes its time.
-        self.leave(&meta.id, slot);
         let Some(block) = self.catalog.block(&meta.id.key) else { return };
-        self.evict_subtree(block, Removal::Dropped);
-        if self.catalog.slot(&meta.id) != Some(slot) {
-            return;
-        }
-        // A claim on it, or on something below.
         self.forget_piece(block, &meta.id, slot, Removal::Dropped);
         if self.line(slot.arena, slot.slot).step(Event::Revoke).is_ok() {
             self.lingering.push(slot);

@@ -74,7 +74,7 @@ impl Store {
         let above =
             self.catalog.ancestry(leaf, COLLATERAL_BLOCKS).find(|&block| self.has_slot_of(block, slot_bytes));
         above.is_some_and(|block| {
-            self.can_all_go(&[block], held, COLLATERAL_BLOCKS) && self.evict_subtree(block, Removal::Evicted)
+            self.can_all_go(&[block], held, COLLATERAL_BLOCKS) && self.evict_subtree(block)
         })
     }
 
@@ -180,11 +180,11 @@ impl Store {
     }
 
     /// Evicts a block with everything below it, tails first; `false` if a claim stood in the way.
-    pub(super) fn evict_subtree(&mut self, block: BlockId, why: Removal) -> bool {
+    pub(super) fn evict_subtree(&mut self, block: BlockId) -> bool {
         let mut leaf = self.catalog.leaf_below(block);
         loop {
             let parent = self.catalog.parent(leaf);
-            if !self.evict(leaf, why) {
+            if !self.evict(leaf, Removal::Evicted) {
                 return false;
             }
             match parent {
@@ -220,7 +220,7 @@ impl Store {
         if self.catalog.slot(&id).is_none_or(|at| at.arena != arena || at.slot != slot) {
             return false;
         }
-        self.catalog.block(&id.key).is_some_and(|block| self.evict_subtree(block, Removal::Evicted))
+        self.catalog.block(&id.key).is_some_and(|block| self.evict_subtree(block))
     }
 
     /// Evicts everything that no client claims. Returns the blocks that stay.

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use cascade_core::policy::{BlockId, Removal};
+use cascade_core::policy::BlockId;
 use cascade_core::slot::{SlotRef, State};
 
 use super::store::Store;
@@ -39,7 +39,7 @@ impl Store {
             self.can_all_go(&content, held, limit)
                 && content.into_iter().all(|block| {
                     // Evicting one block may have evicted others of the chunk with it.
-                    !self.policy.contains(block) || self.evict_subtree(block, Removal::Evicted)
+                    !self.policy.contains(block) || self.evict_subtree(block)
                 })
         })
     }

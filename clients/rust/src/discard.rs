@@ -11,8 +11,8 @@ impl Client {
     ///
     /// `true` if this client reads the piece now and the node was told; `false` if there is none. The node drops it when it
     /// comes to the request, in the order of what this client posts: from then on it is a miss, and a put of its name is
-    /// fresh. Views of it stay valid. What was put below it in its chain goes along, as far as nobody claims it. Does not
-    /// wait; [`Client::flush`] does. If another piece takes the name meanwhile, that one stays.
+    /// fresh. Views of it stay valid. What was put below it in its chain stays, for what takes the name. Does not wait;
+    /// [`Client::flush`] does. If another piece takes the name meanwhile, that one stays.
     ///
     /// # Errors
     /// [`Error::Forked`].
