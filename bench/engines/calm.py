@@ -1,4 +1,4 @@
-"""Whether anybody else is at work: figures of a machine that others use say less."""
+"""Whether anybody else is at work, be it another engine of ours: figures of a machine that others use say less."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ import time
 from engines import cpu
 
 WATCH_S = 2.0
+SETTLE_S = 0.5
+"""What a request leaves behind (threads that spin, stores in the background) has ended by then."""
+
+
+def settle() -> None:
+    """Waits until the engine that was asked last is at rest: its threads spin on for a while, on the processors
+    that the next engine wants."""
+    time.sleep(SETTLE_S)
 
 
 def others_cpu_ratio() -> float:

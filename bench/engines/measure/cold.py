@@ -10,19 +10,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engines import cpu
+from engines.calm import settle
 from engines.engine import Engine
 from engines.figures import Figures
 from engines.interleave import rotated
 from engines.prompts import Prompts
 
 ANSWER_TOKENS = 4
-SETTLE_S = 0.5
-"""What a request leaves behind (threads that spin, stores in the background) has ended by then."""
 
 
 @dataclass
@@ -61,7 +59,7 @@ def measure(
 def _ask_cold(engine: Engine, prompt: Sequence[int], cost: Cost) -> None:
     before_s = engine.cpu_s()
     reply = engine.ask(prompt, ANSWER_TOKENS)
-    time.sleep(SETTLE_S)
+    settle()
     assert not reply.cached_tokens, f"{engine.system.name} had {reply.cached_tokens} tokens of a new prompt"
     cost.cpu_s.append(engine.cpu_s() - before_s)
     cost.ttft_s.append(reply.ttft_s)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engines.calm import settle
 from engines.engine import Engine
 from engines.figures import Figures
 from engines.measure.hits import ANSWER_TOKENS, is_hit
@@ -25,7 +26,10 @@ def measure(engines: dict[str, Engine], prompt: Sequence[int], count: int, figur
     try:
         for engine in fresh:
             engine.await_ready()
-        replies = [engine.ask(prompt, ANSWER_TOKENS) for engine in fresh]
+        replies = []
+        for engine in fresh:
+            settle()
+            replies.append(engine.ask(prompt, ANSWER_TOKENS))
         engines["cascade"] = fresh.pop()
     finally:
         for engine in fresh:
