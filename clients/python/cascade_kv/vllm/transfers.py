@@ -119,19 +119,20 @@ class Loads:
             return set(run.block_ids)
         stats.count("load_seconds", time.perf_counter() - began)
         failed: set[int] = set()
+        block_bytes = self._memory.block_bytes[run.group]
         for key, block, answer in zip(run.keys, run.block_ids, answers, strict=True):
-            if isinstance(answer, Miss):
+            if answer == block_bytes:
+                stats.count("loaded_blocks")
+                stats.count("loaded_bytes", block_bytes)
+            else:
                 failed.add(block)
                 stats.count(self._reason(client, key, run.group, answer))
-            else:
-                stats.count("loaded_blocks")
-                stats.count("loaded_bytes", answer)
         return failed
 
-    def _reason(self, client: Client, key: bytes, group: int, miss: Miss) -> str:
-        """The figure that a miss adds to. A piece that can never be of use is dropped, so that the right one
-        can be put."""
-        if miss.reason in ("too_short", "too_long"):
+    def _reason(self, client: Client, key: bytes, group: int, answer: int | Miss) -> str:
+        """The figure that an unfilled block adds to. A piece of another length than a block can never be of use: it is
+        dropped, so that the right one can be put."""
+        if not isinstance(answer, Miss) or answer.reason in ("too_short", "too_long"):
             client.discard(key, rank=self._rank, group=group)
             return "missed_length"
-        return "missed_corrupt" if miss.reason == "corrupt" else "missed_absent"
+        return "missed_corrupt" if answer.reason == "corrupt" else "missed_absent"
