@@ -14,6 +14,8 @@ pub mod operation {
     pub const LOAD: u64 = 1 << 4;
     /// `Action::Remove`.
     pub const REMOVE: u64 = 1 << 5;
+    /// `Action::Sync`.
+    pub const SYNC: u64 = 1 << 6;
 }
 
 /// Bits of [`Capabilities::features`].
@@ -28,6 +30,8 @@ pub mod feature {
     pub const PERSISTENT: u64 = 1 << 3;
     /// This handle was opened on content that somebody left, and holds it.
     pub const ADOPTED: u64 = 1 << 4;
+    /// The storage may hold pieces that this handle did not store, and may lose some: there are [`News`](crate::News).
+    pub const NEWS: u64 = 1 << 5;
 }
 
 /// What an open tier can do. Constant while it is open.

@@ -19,6 +19,7 @@ mod elf;
 mod error;
 mod library;
 pub mod memory;
+mod news;
 mod open_tier;
 mod operation;
 mod raw_operation;
@@ -35,8 +36,11 @@ pub use clock::monotonic_ns;
 pub use error::{LoadError, TierError};
 pub use library::Library;
 pub use memory::Memory;
+pub use news::{News, NewsKind, Record};
 pub use open_tier::OpenTier;
-pub use operation::{Action, Completion, Extent, MemoryId, MemoryRange, NO_DEADLINE, Operation, PieceId};
+pub use operation::{
+    Action, Completion, Extent, MemoryId, MemoryRange, NO_DEADLINE, Operation, PieceId, Place,
+};
 pub use status::Status;
 pub use tier::{CloseMode, Tier};
 pub use vtable::{ABI_VERSION, Entry};

@@ -3,7 +3,9 @@
 //! host's side is here and in `library.rs`.
 
 use crate::vtable::{RawOperation, Text, TextBuffer};
-use crate::{Capabilities, CloseMode, Completion, Library, Memory, MemoryId, Operation, Status, TierError};
+use crate::{
+    Capabilities, CloseMode, Completion, Library, Memory, MemoryId, News, Operation, Status, TierError,
+};
 use std::ffi::c_void;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr::NonNull;
@@ -168,6 +170,26 @@ impl OpenTier {
         let count = (count as usize).min(room);
         completions.extend_from_slice(&self.completions[..count]);
         Ok(count)
+    }
+
+    /// Fills the front of the slice with what the storage came to hold or lost without our doing, and says how many news
+    /// that are. Never waits; 0 where there are none now.
+    ///
+    /// # Errors
+    /// `UNSUPPORTED` from a tier that never has any; else only if the tier as a whole has failed.
+    pub fn news(&mut self, news: &mut [News]) -> Result<usize, TierError> {
+        let mut count = 0;
+        // SAFETY: the handle is open and ours; the slice is lent for the call.
+        let status = unsafe {
+            (self.library.vtable().news)(
+                self.handle.as_ptr(),
+                news.as_mut_ptr(),
+                news.len() as u64,
+                &raw mut count,
+            )
+        };
+        self.done(status)?;
+        Ok((count as usize).min(news.len()))
     }
 
     /// A descriptor that is readable while completions wait, if the tier has one. Only poll it: the tier reads it.

@@ -66,6 +66,16 @@ impl From<PieceId> for piece::PieceId {
     }
 }
 
+/// Where a block stands in its chain.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The key of the block before it; the core's [`BlockKey::ROOT`] for the first.
+    pub parent: [u8; 32],
+    /// Blocks between it and the root.
+    pub depth: u32,
+}
+
 /// Where a tier put a piece. Opaque to the host, which keeps it and hands it back; it means something to every handle on
 /// the same storage, also in another process and after a restart.
 #[doc(alias = "descriptor")]
@@ -107,6 +117,8 @@ pub enum Action {
         piece: PieceId,
         /// The piece's checksum: CRC32C over the core's [`seal`](piece::seal) and the bytes. Kept beside the bytes.
         checksum: u32,
+        /// Where its block stands in its chain. Kept beside the bytes; [`News`] tells it.
+        place: Place,
     },
     /// Read a piece. Completes with `CORRUPT` unless piece, length and checksum are those that were stored; the target is
     /// unspecified after anything but `OK`.
@@ -126,8 +138,26 @@ pub enum Action {
         /// Where it lies.
         extent: Extent,
     },
+    /// Make durable what was stored: `OK` says that every piece whose `Store` completed before this was submitted is there
+    /// after the host is killed and after its machine loses power, as far as the storage keeps what it was told to sync.
+    #[doc(alias = "flush")]
+    Sync,
     /// An operation of a later host. A tier completes it with `UNSUPPORTED`.
     Unknown(u32),
+}
+
+impl Action {
+    /// Whether it reads or writes this memory.
+    #[must_use]
+    pub fn uses(&self, memory: MemoryId) -> bool {
+        match self {
+            Action::Copy { source, target } => source.memory == memory || target.memory == memory,
+            Action::Allocate { range } | Action::Release { range } => range.memory == memory,
+            Action::Store { source, .. } => source.memory == memory,
+            Action::Load { target, .. } => target.memory == memory,
+            Action::Remove { .. } | Action::Sync | Action::Unknown(_) => false,
+        }
+    }
 }
 
 /// One request to a tier.

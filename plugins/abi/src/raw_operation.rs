@@ -2,7 +2,7 @@
 //! Invariant: flat and back is the same operation; a kind that we do not know survives as `Unknown`.
 
 use crate::vtable::RawOperation;
-use crate::{Action, Extent, MemoryRange, Operation, PieceId};
+use crate::{Action, Extent, MemoryRange, Operation, PieceId, Place};
 
 const ALLOCATE: u32 = 1;
 const RELEASE: u32 = 2;
@@ -10,6 +10,7 @@ const COPY: u32 = 3;
 const STORE: u32 = 4;
 const LOAD: u32 = 5;
 const REMOVE: u32 = 6;
+const SYNC: u32 = 7;
 
 impl From<&Operation> for RawOperation {
     fn from(operation: &Operation) -> RawOperation {
@@ -21,19 +22,21 @@ impl From<&Operation> for RawOperation {
             source: MemoryRange::default(),
             target: MemoryRange::default(),
             piece: PieceId::default(),
+            place: Place::default(),
             extent: Extent::default(),
         };
         match operation.action {
             Action::Allocate { range } => RawOperation { kind: ALLOCATE, target: range, ..blank },
             Action::Release { range } => RawOperation { kind: RELEASE, target: range, ..blank },
             Action::Copy { source, target } => RawOperation { kind: COPY, source, target, ..blank },
-            Action::Store { source, piece, checksum } => {
-                RawOperation { kind: STORE, source, piece, checksum, ..blank }
+            Action::Store { source, piece, checksum, place } => {
+                RawOperation { kind: STORE, source, piece, checksum, place, ..blank }
             }
             Action::Load { extent, piece, checksum, target } => {
                 RawOperation { kind: LOAD, extent, piece, checksum, target, ..blank }
             }
             Action::Remove { extent } => RawOperation { kind: REMOVE, extent, ..blank },
+            Action::Sync => RawOperation { kind: SYNC, ..blank },
             Action::Unknown(kind) => RawOperation { kind, ..blank },
         }
     }
@@ -41,14 +44,15 @@ impl From<&Operation> for RawOperation {
 
 impl From<&RawOperation> for Operation {
     fn from(raw: &RawOperation) -> Operation {
-        let &RawOperation { checksum, source, target, piece, extent, .. } = raw;
+        let &RawOperation { checksum, source, target, piece, place, extent, .. } = raw;
         let action = match raw.kind {
             ALLOCATE => Action::Allocate { range: target },
             RELEASE => Action::Release { range: target },
             COPY => Action::Copy { source, target },
-            STORE => Action::Store { source, piece, checksum },
+            STORE => Action::Store { source, piece, checksum, place },
             LOAD => Action::Load { extent, piece, checksum, target },
             REMOVE => Action::Remove { extent },
+            SYNC => Action::Sync,
             kind => Action::Unknown(kind),
         };
         Operation { request_id: raw.request_id, deadline_ns: raw.deadline_ns, action }
@@ -69,9 +73,10 @@ mod tests {
             Action::Allocate { range },
             Action::Release { range },
             Action::Copy { source: range, target: other },
-            Action::Store { source: range, piece, checksum: 9 },
+            Action::Store { source: range, piece, checksum: 9, place: Place { parent: [8; 32], depth: 7 } },
             Action::Load { extent, piece, checksum: 9, target: other },
             Action::Remove { extent },
+            Action::Sync,
             Action::Unknown(99),
         ];
         for action in actions {

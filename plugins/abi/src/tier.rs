@@ -1,7 +1,7 @@
 //! What the author of a tier writes: one safe trait.
 //! Invariants: the host calls a tier from one thread at a time; a panic in any method is caught and poisons the handle.
 
-use crate::{Capabilities, Completion, Memory, MemoryId, Operation, TierError};
+use crate::{Capabilities, Completion, Memory, MemoryId, News, Operation, TierError};
 use std::os::fd::BorrowedFd;
 
 /// What becomes of the content when a tier is closed.
@@ -115,6 +115,17 @@ pub trait Tier: Sized + Send {
     /// A descriptor that is readable while completions wait, if the tier has one.
     fn event_fd(&self) -> Option<BorrowedFd<'_>> {
         None
+    }
+
+    /// Writes what the storage came to hold or lost, without this host's doing, to the front of the slice and says how many
+    /// news that are; 0 where there are none now. Never waits: `open` need not have read the storage, its content may be told
+    /// later, and ends with [`NewsKind::LISTED`](crate::NewsKind::LISTED).
+    ///
+    /// # Errors
+    /// `UNSUPPORTED` without [`feature::NEWS`](crate::capability::feature::NEWS).
+    fn news(&mut self, news: &mut [News]) -> Result<usize, TierError> {
+        let _ = news;
+        Err(TierError::unsupported("have news"))
     }
 
     /// Withdraws a request if that is still possible. It completes in any case, once: with `CANCELLED` or with its result.

@@ -2,12 +2,12 @@
 //! Invariants: nothing here is reordered or resized within a version; functions are appended only. No function unwinds,
 //! keeps a pointer that it was given (registered memory apart), or is called by two threads on one handle at once.
 
-use crate::{Capabilities, Completion, Extent, Memory, MemoryId, MemoryRange, PieceId, Status};
+use crate::{Capabilities, Completion, Extent, Memory, MemoryId, MemoryRange, News, PieceId, Place, Status};
 use std::ffi::c_void;
 use std::mem::offset_of;
 
 /// The version of the ABI described here. It changes when a structure or the meaning of a function does.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// The start of the name of every entry; the tier's name follows.
 pub const ENTRY_PREFIX: &str = "cascade_tier_";
@@ -58,7 +58,7 @@ pub struct RawOperation {
     pub request_id: u64,
     /// [`Operation::deadline_ns`](crate::Operation::deadline_ns).
     pub deadline_ns: u64,
-    /// Allocate 1, release 2, copy 3, store 4, load 5, remove 6.
+    /// Allocate 1, release 2, copy 3, store 4, load 5, remove 6, sync 7.
     pub kind: u32,
     /// The checksum of the piece to store or load.
     pub checksum: u32,
@@ -68,6 +68,8 @@ pub struct RawOperation {
     pub target: MemoryRange,
     /// What is stored or loaded.
     pub piece: PieceId,
+    /// Where the block of what is stored stands in its chain.
+    pub place: Place,
     /// What is loaded or removed.
     pub extent: Extent,
 }
@@ -123,6 +125,8 @@ pub struct Vtable {
         capacity: u64,
         count: *mut u64,
     ) -> Status,
+    /// Writes up to `capacity` news and how many they are. Never waits. `UNSUPPORTED` where there never are any.
+    pub news: unsafe extern "C" fn(handle: Handle, news: *mut News, capacity: u64, count: *mut u64) -> Status,
     /// A descriptor that is readable while completions wait; the tier's, open until close. `UNSUPPORTED` without one.
     pub event_fd: unsafe extern "C" fn(handle: Handle, fd: *mut i32) -> Status,
     /// Withdraws a request if that is still possible; it completes in any case. `NOT_FOUND` if it is not under way.
@@ -142,10 +146,12 @@ const _: () = {
     assert!(size_of::<MemoryRange>() == 24);
     assert!(size_of::<PieceId>() == 36);
     assert!(size_of::<Extent>() == 32);
-    assert!(size_of::<RawOperation>() == 144);
+    assert!(size_of::<Place>() == 36);
+    assert!(size_of::<News>() == 128);
+    assert!(size_of::<RawOperation>() == 176);
     assert!(size_of::<Completion>() == 56);
     assert!(size_of::<Capabilities>() == 40);
     assert!(size_of::<Memory>() == 144);
     assert!(offset_of!(Vtable, probe) == 48);
-    assert!(size_of::<Vtable>() == 48 + 15 * 8);
+    assert!(size_of::<Vtable>() == 48 + 16 * 8);
 };

@@ -47,9 +47,11 @@ impl Memories {
             Action::Allocate { range } => self.allocate(range, interrupted),
             Action::Release { range } => self.release(range),
             Action::Copy { source, target } => self.copy(source, target, foreign, interrupted),
-            Action::Store { .. } | Action::Load { .. } | Action::Remove { .. } | Action::Unknown(_) => {
-                Err((Status::UNSUPPORTED, 0))
-            }
+            Action::Store { .. }
+            | Action::Load { .. }
+            | Action::Remove { .. }
+            | Action::Sync
+            | Action::Unknown(_) => Err((Status::UNSUPPORTED, 0)),
         };
         let (status, bytes) = match outcome {
             Ok(bytes) => (Status::OK, bytes),

@@ -3,9 +3,7 @@
 //! descriptor is readable while a completion waits. Operations run one after the other, in the order of submission.
 
 use crate::transfer::{Foreign, Memories};
-use cascade_tier::{
-    Action, Completion, Memory, MemoryId, NO_DEADLINE, Operation, Status, TierError, monotonic_ns,
-};
+use cascade_tier::{Completion, Memory, MemoryId, NO_DEADLINE, Operation, Status, TierError, monotonic_ns};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{read, write};
 use std::collections::VecDeque;
@@ -161,7 +159,7 @@ impl Worker {
 
     pub(crate) fn forget(&self, id: MemoryId) -> Result<(), TierError> {
         let mut state = self.shared.lock();
-        if state.running.iter().chain(&state.pending).any(|operation| uses(operation, id)) {
+        if state.running.iter().chain(&state.pending).any(|operation| operation.action.uses(id)) {
             return Err(TierError::invalid(format!("memory {id} is in use; poll its operations first")));
         }
         match state.foreign.remove(&id) {
@@ -264,15 +262,5 @@ impl State {
             _ => self.counts.failed += 1,
         }
         self.completed.push_back(completion);
-    }
-}
-
-fn uses(operation: &Operation, id: MemoryId) -> bool {
-    match operation.action {
-        Action::Copy { source, target } => source.memory == id || target.memory == id,
-        Action::Allocate { range } | Action::Release { range } => range.memory == id,
-        Action::Store { source, .. } => source.memory == id,
-        Action::Load { target, .. } => target.memory == id,
-        Action::Remove { .. } | Action::Unknown(_) => false,
     }
 }

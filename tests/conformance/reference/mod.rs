@@ -65,7 +65,7 @@ impl ReferenceTier {
             Action::Allocate { range } => self.device.allocate(range),
             Action::Release { range } => self.device.release(range),
             Action::Copy { source, target } => self.copy(source, target),
-            Action::Store { source, piece, checksum } => self.device.read(source).map(|bytes| {
+            Action::Store { source, piece, checksum, .. } => self.device.read(source).map(|bytes| {
                 extent = self.storage.store(piece, checksum, bytes);
                 source.length
             }),
@@ -74,6 +74,7 @@ impl ReferenceTier {
                 self.device.write(target, bytes).map(|()| target.length)
             }),
             Action::Remove { extent } => self.storage.remove(extent),
+            Action::Sync => Ok(0),
             Action::Unknown(_) => Err(Status::UNSUPPORTED),
         };
         let (status, bytes) = outcome.map_or_else(|status| (status, 0), |bytes| (Status::OK, bytes));
@@ -143,7 +144,8 @@ impl Tier for ReferenceTier {
                 | operation::COPY
                 | operation::STORE
                 | operation::LOAD
-                | operation::REMOVE,
+                | operation::REMOVE
+                | operation::SYNC,
             features: feature::REGISTER | feature::EVENT_FD,
             queue_depth: self.queue_depth as u64,
             alignment_bytes: ALIGNMENT_BYTES,
@@ -166,13 +168,7 @@ impl Tier for ReferenceTier {
     }
 
     fn forget_memory(&mut self, id: MemoryId) -> Result<(), TierError> {
-        let is_used = |waiting: &Waiting| match waiting.operation.action {
-            Action::Copy { source, target } => source.memory == id || target.memory == id,
-            Action::Store { source, .. } => source.memory == id,
-            Action::Load { target, .. } => target.memory == id,
-            _ => false,
-        };
-        if self.waiting.iter().any(is_used) {
+        if self.waiting.iter().any(|waiting| waiting.operation.action.uses(id)) {
             return Err(TierError::invalid(format!("memory {id} is in use")));
         }
         let known = self.device.host.remove(&id);

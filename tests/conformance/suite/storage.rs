@@ -5,7 +5,10 @@ use crate::subjects::Subject;
 use cascade_core::copy::checksum_slice;
 use cascade_core::piece::seal;
 use cascade_tier::capability::operation;
-use cascade_tier::{Action, Extent, PieceId, Status};
+use cascade_tier::{Action, Extent, PieceId, Place, Status};
+
+/// The second block of a chain.
+const PLACE: Place = Place { parent: [0xaa; 32], depth: 1 };
 
 fn piece(number: u8) -> PieceId {
     PieceId { key: [number; 32], rank: u16::from(number), group: 1 }
@@ -21,7 +24,7 @@ pub(crate) fn a_stored_piece_loads_until_it_is_removed<S: Subject>() {
     let (source, bytes) = session.host_with_bytes(12_345);
     let target = session.host(12_345);
     let (piece, checksum) = (piece(1), checksum(piece(1), &bytes));
-    let stored = session.perform(Action::Store { source, piece, checksum });
+    let stored = session.perform(Action::Store { source, piece, checksum, place: PLACE });
     if !session.can(operation::STORE) {
         assert_eq!(stored.status, Status::UNSUPPORTED);
         let extent = Extent::default();
@@ -51,7 +54,7 @@ pub(crate) fn a_load_of_anything_but_the_very_piece_fails<S: Subject>() {
     let (source, bytes) = session.host_with_bytes(4096);
     let target = session.host(4096);
     let (piece, checksum) = (piece(1), checksum(piece(1), &bytes));
-    let extent = session.perform(Action::Store { source, piece, checksum }).extent;
+    let extent = session.perform(Action::Store { source, piece, checksum, place: PLACE }).extent;
     let shorter = cascade_tier::MemoryRange { length: 4095, ..target };
     let wrong = [
         Action::Load { extent, piece: PieceId { key: [2; 32], ..piece }, checksum, target },
@@ -64,7 +67,8 @@ pub(crate) fn a_load_of_anything_but_the_very_piece_fails<S: Subject>() {
         assert_eq!(session.perform(load).status, Status::CORRUPT, "{load:?}");
     }
     // Stored under a checksum that its bytes do not have: what a bit that flipped on the way looks like.
-    let extent = session.perform(Action::Store { source, piece, checksum: checksum ^ 1 }).extent;
+    let extent =
+        session.perform(Action::Store { source, piece, checksum: checksum ^ 1, place: PLACE }).extent;
     let load = Action::Load { extent, piece, checksum: checksum ^ 1, target };
     assert_eq!(session.perform(load).status, Status::CORRUPT);
 }
@@ -82,7 +86,12 @@ pub(crate) fn many_pieces_keep_apart<S: Subject>() {
         .iter()
         .map(|(number, (source, bytes))| {
             let checksum = checksum(piece(*number), bytes);
-            session.operation(Action::Store { source: *source, piece: piece(*number), checksum })
+            session.operation(Action::Store {
+                source: *source,
+                piece: piece(*number),
+                checksum,
+                place: PLACE,
+            })
         })
         .collect();
     let stored = session.run(&stores);

@@ -7,7 +7,8 @@ mod text;
 
 use crate::vtable::{Handle, RawOperation, Text, TextBuffer, Vtable};
 use crate::{
-    ABI_VERSION, Capabilities, CloseMode, Completion, Memory, MemoryId, Operation, Status, Tier, TierError,
+    ABI_VERSION, Capabilities, CloseMode, Completion, Memory, MemoryId, News, Operation, Status, Tier,
+    TierError,
 };
 use guard::{Instance, caught, guarded, guarded_on, latest_error};
 use std::os::fd::AsRawFd;
@@ -53,6 +54,7 @@ impl Vtable {
             forget_memory: forget_memory::<T>,
             submit: submit::<T>,
             poll: poll::<T>,
+            news: news::<T>,
             event_fd: event_fd::<T>,
             cancel: cancel::<T>,
             stats: stats::<T>,
@@ -198,25 +200,50 @@ unsafe extern "C" fn submit<T: Tier>(
     unsafe { guarded_on::<T>(handle, body) }
 }
 
+/// Has a method fill the room that the host lends, and tells how much of it.
+///
+/// # Safety
+/// The host's promise, see [`Vtable`]: `room` is null or has `capacity` initialised items.
+unsafe fn fill<T: Tier, I>(
+    handle: Handle,
+    room: *mut I,
+    capacity: u64,
+    count: *mut u64,
+    method: fn(&mut T, &mut [I]) -> Result<usize, TierError>,
+) -> Status {
+    let body = |instance: &mut Instance<T>| {
+        let mut filled = 0;
+        if !room.is_null() && capacity > 0 {
+            // SAFETY: the caller's promise.
+            let room = unsafe { slice::from_raw_parts_mut(room, capacity as usize) };
+            filled = method(&mut instance.tier, room)?;
+            assert!(filled <= room.len(), "the tier wrote more than there was room for");
+        }
+        // SAFETY: the caller's promise.
+        unsafe { put(count, filled as u64) }
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guarded_on::<T>(handle, body) }
+}
+
 unsafe extern "C" fn poll<T: Tier>(
     handle: Handle,
     completions: *mut Completion,
     capacity: u64,
     count: *mut u64,
 ) -> Status {
-    let body = |instance: &mut Instance<T>| {
-        let mut filled = 0;
-        if !completions.is_null() && capacity > 0 {
-            // SAFETY: the host lends room for `capacity` completions, all of them initialised.
-            let room = unsafe { slice::from_raw_parts_mut(completions, capacity as usize) };
-            filled = instance.tier.poll(room)?;
-            assert!(filled <= room.len(), "the tier wrote more completions than there was room for");
-        }
-        // SAFETY: the host's promise, see `Vtable`.
-        unsafe { put(count, filled as u64) }
-    };
     // SAFETY: the host's promise, see `Vtable`.
-    unsafe { guarded_on::<T>(handle, body) }
+    unsafe { fill::<T, _>(handle, completions, capacity, count, T::poll) }
+}
+
+unsafe extern "C" fn news<T: Tier>(
+    handle: Handle,
+    news: *mut News,
+    capacity: u64,
+    count: *mut u64,
+) -> Status {
+    // SAFETY: the host's promise, see `Vtable`.
+    unsafe { fill::<T, _>(handle, news, capacity, count, T::news) }
 }
 
 unsafe extern "C" fn event_fd<T: Tier>(handle: Handle, target: *mut i32) -> Status {

@@ -1,0 +1,167 @@
+//! How bytes get to and from files: one trait for the bulk of pieces, one for names and small records.
+//!
+//! Invariants: the parts of a transfer are its engine's until it is done, however long the file system takes; each
+//! accepted transfer is done exactly once, in any order. Whoever waits for a file system here is expendable: no caller does.
+
+use rustix::fd::BorrowedFd;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// What memory, offsets and lengths are multiples of where files are opened for direct I/O. Fits 512-byte and 4-KiB sectors
+/// and the page of every machine whose pages are 4 KiB; a larger page is no need of O_DIRECT.
+pub const ALIGNMENT_BYTES: u64 = 4096;
+
+/// Which way the bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the file into memory.
+    Read,
+    /// From memory into the file.
+    Write,
+}
+
+/// A piece of memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// The first byte.
+    pub pointer: *mut u8,
+    /// How many.
+    pub length: usize,
+}
+
+// SAFETY: a part is a name for memory, and touches none; the transfer's submitter answers for who accesses it when.
+unsafe impl Send for Part {}
+
+/// Consecutive bytes of a file, to or from pieces of memory in order. As large as its submitter likes; an engine cuts it into
+/// the requests that its file system likes, and goes on after a short read or write.
+#[derive(Debug)]
+pub struct Transfer {
+    /// The submitter's name for it.
+    pub token: u64,
+    /// The file; kept open until the transfer is done.
+    pub file: Arc<OwnedFd>,
+    /// Where in the file.
+    pub offset: u64,
+    /// Which way.
+    pub direction: Direction,
+    /// The memory.
+    pub parts: Vec<Part>,
+}
+
+/// How a transfer ended.
+#[derive(Debug)]
+pub struct Done {
+    /// Which one.
+    pub token: u64,
+    /// Bytes from its start that were moved; fewer than asked for only where a file being read ends.
+    pub result: io::Result<u64>,
+}
+
+/// Moves the bytes of many transfers at once.
+pub trait Engine: Send {
+    /// What `doctor` and `plugins` call it: `io_uring`, `pread`, `buffered`.
+    fn name(&self) -> &'static str;
+
+    /// Takes a transfer up. Never waits for the file system.
+    ///
+    /// # Safety
+    /// The parts are memory that stays mapped, and that nobody else writes (reads, for a read), until the transfer is done.
+    ///
+    /// # Errors
+    /// The transfer itself, while as many are under way as there may be.
+    unsafe fn submit(&mut self, transfer: Transfer) -> Result<(), Transfer>;
+
+    /// Appends what is done. Never waits.
+    fn reap(&mut self, done: &mut Vec<Done>);
+
+    /// Readable while something is done that was not reaped.
+    fn event_fd(&self) -> BorrowedFd<'_>;
+
+    /// How many transfers are under way.
+    fn under_way(&self) -> usize;
+}
+
+/// A directory of a store: names, and files of small records. Every call may wait for the file system, for minutes.
+pub trait Directory: Send + Sync {
+    /// The names in it, in any order.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Makes a file that is not there, for writing and reading.
+    ///
+    /// # Errors
+    /// `AlreadyExists`; what the file system says.
+    fn create(&self, name: &str, kind: FileKind) -> io::Result<Arc<OwnedFd>>;
+
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    /// `NotFound`; what the file system says.
+    fn open(&self, name: &str, kind: FileKind) -> io::Result<Arc<OwnedFd>>;
+
+    /// Gives a file another name, replacing what has it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a name. One that is not there is no error.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Reads at an offset until the buffer is full or the file ends; how many bytes.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn read_at(&self, file: &OwnedFd, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes all bytes at an offset.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn write_at(&self, file: &OwnedFd, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// The length of a file, and when it was last written, in nanoseconds of the file system's clock.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn look(&self, file: &OwnedFd) -> io::Result<Look>;
+
+    /// Makes durable what was written to a file.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn sync(&self, file: &OwnedFd) -> io::Result<()>;
+
+    /// Makes durable the names.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn sync_names(&self) -> io::Result<()>;
+
+    /// Operations so far that a metadata server would see: opens, creates, renames, removals, listings, looks.
+    fn metadata_operations(&self) -> u64;
+}
+
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// Bulk: direct I/O where the file system has it, striped where it can be.
+    Container,
+    /// Small records, through the page cache.
+    Records,
+}
+
+/// What a look at a file tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// How long it is.
+    pub length: u64,
+    /// When it was last written, by the file system's clock, in nanoseconds.
+    pub written_ns: u64,
+}
