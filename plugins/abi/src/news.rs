@@ -31,6 +31,8 @@ pub struct Record {
     pub length_bytes: u64,
     /// Where its block stands in its chain.
     pub place: Place,
+    /// When it was stored, in seconds since 1970.
+    pub stored_unix_s: u32,
     /// Where it lies.
     pub extent: Extent,
 }
