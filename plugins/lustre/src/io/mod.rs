@@ -3,6 +3,14 @@
 //! Invariants: the parts of a transfer are its engine's until it is done, however long the file system takes; each
 //! accepted transfer is done exactly once, in any order. Whoever waits for a file system here is expendable: no caller does.
 
+mod pool;
+mod posix;
+mod request;
+mod sys;
+
+pub use pool::Pool;
+pub use posix::{Access, Caching, PosixDirectory};
+
 use rustix::fd::BorrowedFd;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,6 +19,9 @@ use std::sync::Arc;
 /// What memory, offsets and lengths are multiples of where files are opened for direct I/O. Fits 512-byte and 4-KiB sectors
 /// and the page of every machine whose pages are 4 KiB; a larger page is no need of O_DIRECT.
 pub const ALIGNMENT_BYTES: u64 = 4096;
+
+/// The offset of a transfer to or from what has no places, such as a pipe.
+pub const STREAM: u64 = u64::MAX;
 
 /// Which way the bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +43,8 @@ pub struct Part {
 
 // SAFETY: a part is a name for memory, and touches none; the transfer's submitter answers for who accesses it when.
 unsafe impl Send for Part {}
+// SAFETY: as above.
+unsafe impl Sync for Part {}
 
 /// Consecutive bytes of a file, to or from pieces of memory in order. As large as its submitter likes; an engine cuts it into
 /// the requests that its file system likes, and goes on after a short read or write.
@@ -39,14 +52,22 @@ unsafe impl Send for Part {}
 pub struct Transfer {
     /// The submitter's name for it.
     pub token: u64,
-    /// The file; kept open until the transfer is done.
+    /// The file; kept open until the transfer is done. Whoever has it last closes it, and may wait for the file system there.
     pub file: Arc<OwnedFd>,
-    /// Where in the file.
+    /// Where in the file; [`STREAM`] where there are no places.
     pub offset: u64,
     /// Which way.
     pub direction: Direction,
     /// The memory.
     pub parts: Vec<Part>,
+}
+
+impl Transfer {
+    /// How many bytes that are.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.parts.iter().map(|part| part.length as u64).sum()
+    }
 }
 
 /// How a transfer ended.
@@ -58,7 +79,33 @@ pub struct Done {
     pub result: io::Result<u64>,
 }
 
-/// Moves the bytes of many transfers at once.
+/// How much an engine has under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depth {
+    /// Requests that the file system has at once.
+    pub requests: usize,
+    /// Transfers that wait or are under way.
+    pub transfers: usize,
+    /// What a request moves at most; larger transfers are cut into several. A multiple of [`ALIGNMENT_BYTES`].
+    pub request_bytes: u64,
+}
+
+impl Default for Depth {
+    fn default() -> Depth {
+        Depth { requests: 16, transfers: 256, request_bytes: 16 << 20 }
+    }
+}
+
+impl Depth {
+    fn check(&self) {
+        assert!(self.requests > 0);
+        assert!(self.transfers > 0);
+        assert!(self.request_bytes > 0 && self.request_bytes.is_multiple_of(ALIGNMENT_BYTES));
+    }
+}
+
+/// Moves the bytes of many transfers at once. Dropping one never waits: what is under way goes on by itself and is not told,
+/// and its parts stay its own.
 pub trait Engine: Send {
     /// What `doctor` and `plugins` call it: `io_uring`, `pread`, `buffered`.
     fn name(&self) -> &'static str;
@@ -72,7 +119,7 @@ pub trait Engine: Send {
     /// The transfer itself, while as many are under way as there may be.
     unsafe fn submit(&mut self, transfer: Transfer) -> Result<(), Transfer>;
 
-    /// Appends what is done. Never waits.
+    /// Appends what is done. Never waits. Call it now and then even while nothing is: it also sees to requests that hang.
     fn reap(&mut self, done: &mut Vec<Done>);
 
     /// Readable while something is done that was not reaped.
@@ -153,7 +200,7 @@ pub trait Directory: Send + Sync {
 pub enum FileKind {
     /// Bulk: direct I/O where the file system has it, striped where it can be.
     Container,
-    /// Small records, through the page cache.
+    /// Small records, through the page cache. A container may be opened so too, to read it at any offset and length.
     Records,
 }
 

@@ -1,0 +1,279 @@
+//! A directory of a file system, private to its user.
+//! Invariants: it belongs to this user and nobody else can enter it; files are made 0600 and leak into no child; no name in it
+//! is followed elsewhere.
+
+use super::{ALIGNMENT_BYTES, Directory, FileKind, Look};
+use memmap2::MmapMut;
+use rustix::fs::{self, AtFlags, Dir, Mode, OFlags};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
+
+/// What may be done with a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It is made where it is missing, and files are made in it.
+    ReadWrite,
+    /// Nothing is made, not even for a probe.
+    ReadOnly,
+}
+
+/// How containers are opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caching {
+    /// Past the page cache, where the file system can do that.
+    Avoided,
+    /// Through the page cache.
+    Used,
+}
+
+/// A directory of a file system.
+#[derive(Debug)]
+pub struct PosixDirectory {
+    path: PathBuf,
+    folder: OwnedFd,
+    access: Access,
+    /// Whether containers are opened for direct I/O, or why not, once that is known.
+    direct: OnceLock<Result<(), String>>,
+    metadata_operations: AtomicU64,
+}
+
+impl PosixDirectory {
+    /// Opens a directory, and for writing makes it and those above it where they are missing.
+    ///
+    /// # Errors
+    /// It is not private, or not to be opened; says what to do.
+    pub fn open(path: &Path, access: Access, caching: Caching) -> io::Result<PosixDirectory> {
+        if access == Access::ReadWrite {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        }
+        let folder = fs::open(path, FOLDER, Mode::empty()).map_err(|error| match error {
+            Errno::LOOP | Errno::NOTDIR => {
+                refused(path, "it is a symbolic link or no folder; give the folder itself")
+            }
+            error => error.into(),
+        })?;
+        let stat = fs::fstat(&folder)?;
+        let me = rustix::process::geteuid().as_raw();
+        if stat.st_uid != me {
+            let owner = stat.st_uid;
+            return Err(refused(path, &format!("it belongs to user {owner}, not to {me}; choose another")));
+        }
+        if stat.st_mode & 0o077 != 0 {
+            let mode = stat.st_mode & 0o777;
+            return Err(refused(path, &format!("others may enter it (mode {mode:o}); chmod 700 it")));
+        }
+        let direct = OnceLock::new();
+        if caching == Caching::Used {
+            let _ = direct.set(Err("the page cache is configured".to_owned()));
+        }
+        // What it took so far: the making, the opening, the look.
+        let metadata_operations = AtomicU64::new(if access == Access::ReadWrite { 3 } else { 2 });
+        let directory = PosixDirectory { path: path.to_owned(), folder, access, direct, metadata_operations };
+        if access == Access::ReadWrite && caching == Caching::Avoided {
+            let _ = directory.direct.set(directory.probe_direct());
+        }
+        Ok(directory)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder itself, for calls that ask about its file system.
+    #[must_use]
+    pub fn folder(&self) -> &OwnedFd {
+        &self.folder
+    }
+
+    /// Whether containers are opened for direct I/O, or why not. One that is only read knows when it has opened its first.
+    #[must_use]
+    pub fn direct(&self) -> Option<Result<(), &str>> {
+        self.direct.get().map(|direct| direct.as_ref().map(|&()| ()).map_err(String::as_str))
+    }
+
+    fn counted(&self) {
+        // Relaxed: a statistic, which orders nothing.
+        self.metadata_operations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn open_at(&self, name: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        self.counted();
+        fs::openat(&self.folder, name, FILE | flags, PRIVATE_FILE)
+    }
+
+    /// Writes a page past the cache and reads it back: some file systems take the flag and refuse the I/O.
+    fn probe_direct(&self) -> Result<(), String> {
+        let file =
+            self.nameless_file(OFlags::DIRECT).map_err(|error| format!("O_DIRECT is refused: {error}"))?;
+        let mut page = page().map_err(|error| error.to_string())?;
+        page.fill(0xC5);
+        match rustix::io::pwrite(&file, &page, 0) {
+            // A full file system can say no more; that it took the flag has to do.
+            Err(Errno::NOSPC | Errno::DQUOT) => return Ok(()),
+            written => written.map_err(|error| format!("O_DIRECT writes fail: {error}"))?,
+        };
+        page.fill(0);
+        let read = rustix::io::pread(&file, &mut page[..], 0);
+        let read = read.map_err(|error| format!("O_DIRECT reads fail: {error}"))?;
+        let same = read == page.len() && page.iter().all(|&byte| byte == 0xC5);
+        if same { Ok(()) } else { Err("O_DIRECT reads what was not written".to_owned()) }
+    }
+
+    /// A file that goes when it is closed, however we end, where the file system has such; else one that is removed at once.
+    fn nameless_file(&self, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        self.counted();
+        let nameless = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC | flags;
+        if let Ok(file) = fs::openat(&self.folder, ".", nameless, PRIVATE_FILE) {
+            return Ok(file);
+        }
+        let name = format!("probe.{}", rustix::process::getpid().as_raw_nonzero());
+        let file = self.open_at(&name, OFlags::CREATE | OFlags::RDWR | flags)?;
+        self.counted();
+        fs::unlinkat(&self.folder, &name, AtFlags::empty())?;
+        Ok(file)
+    }
+
+    /// Whether a file that was opened for direct I/O can be read so; asked once, for no file system answers in two ways.
+    fn reads_direct(&self, file: &OwnedFd) -> bool {
+        let probe = || match page().map(|mut page| rustix::io::pread(file, &mut page[..], 0)) {
+            Ok(Err(error @ (Errno::INVAL | Errno::OPNOTSUPP))) => {
+                Err(format!("O_DIRECT reads fail: {error}"))
+            }
+            // Anything else is not about direct I/O, and whoever reads meets it again.
+            _ => Ok(()),
+        };
+        self.direct.get_or_init(probe).is_ok()
+    }
+
+    fn open_kind(&self, name: &str, kind: FileKind, flags: OFlags) -> io::Result<Arc<OwnedFd>> {
+        if kind == FileKind::Container && !matches!(self.direct.get(), Some(Err(_))) {
+            match self.open_at(name, flags | OFlags::DIRECT) {
+                Ok(file) if self.reads_direct(&file) => return Ok(Arc::new(file)),
+                Ok(_) => {}
+                Err(error @ (Errno::INVAL | Errno::OPNOTSUPP)) => {
+                    let _ = self.direct.set(Err(format!("O_DIRECT is refused: {error}")));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Arc::new(self.open_at(name, flags)?))
+    }
+
+    fn writable(&self) -> io::Result<()> {
+        match self.access {
+            Access::ReadWrite => Ok(()),
+            Access::ReadOnly => Err(Errno::ROFS.into()),
+        }
+    }
+}
+
+impl Directory for PosixDirectory {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.counted();
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.folder)? {
+            // What is no UTF-8 is none of ours.
+            if let Ok(name) = entry?.file_name().to_str()
+                && name != "."
+                && name != ".."
+            {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    fn create(&self, name: &str, kind: FileKind) -> io::Result<Arc<OwnedFd>> {
+        self.writable()?;
+        self.open_kind(name, kind, OFlags::CREATE | OFlags::EXCL | OFlags::RDWR)
+    }
+
+    fn open(&self, name: &str, kind: FileKind) -> io::Result<Arc<OwnedFd>> {
+        self.open_kind(name, kind, OFlags::RDONLY)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.writable()?;
+        self.counted();
+        Ok(fs::renameat(&self.folder, from, &self.folder, to)?)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.writable()?;
+        self.counted();
+        match fs::unlinkat(&self.folder, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn read_at(&self, file: &OwnedFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut read = 0;
+        while read < buffer.len() {
+            match rustix::io::pread(file, &mut buffer[read..], offset + read as u64) {
+                Ok(0) => break,
+                Ok(count) => read += count,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(read)
+    }
+
+    fn write_at(&self, file: &OwnedFd, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut written = 0;
+        while written < bytes.len() {
+            match rustix::io::pwrite(file, &bytes[written..], offset + written as u64) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => written += count,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&self, file: &OwnedFd) -> io::Result<Look> {
+        self.counted();
+        let stat = fs::fstat(file)?;
+        let (seconds, nanoseconds) = (stat.st_mtime.max(0) as u64, stat.st_mtime_nsec as u64);
+        let written_ns = seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds);
+        Ok(Look { length: stat.st_size.max(0) as u64, written_ns })
+    }
+
+    fn sync(&self, file: &OwnedFd) -> io::Result<()> {
+        Ok(fs::fdatasync(file)?)
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        match fs::fsync(&self.folder) {
+            // Some file systems keep names durable by themselves, and know no such call.
+            Ok(()) | Err(Errno::INVAL) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn metadata_operations(&self) -> u64 {
+        self.metadata_operations.load(Ordering::Relaxed)
+    }
+}
+
+/// A page that direct I/O takes.
+fn page() -> io::Result<MmapMut> {
+    MmapMut::map_anon(ALIGNMENT_BYTES as usize)
+}
+
+fn refused(path: &Path, reason: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, format!("{}: {reason}", path.display()))
+}

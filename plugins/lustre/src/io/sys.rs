@@ -1,0 +1,36 @@
+//! The calls that take memory by pointer. The pieces' memory is shared with other processes, so no slice of it is ever made.
+
+use super::Direction;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Moves bytes between a file and pieces of memory, as many as the file system likes in one call.
+///
+/// # Safety
+/// The vectors name memory that stays mapped during the call, and that nobody else writes (for a read: reads or writes).
+pub(crate) unsafe fn move_at(
+    file: BorrowedFd<'_>,
+    direction: Direction,
+    vectors: &[libc::iovec],
+    offset: u64,
+) -> io::Result<u64> {
+    let (file, count) = (file.as_raw_fd(), vectors.len() as libc::c_int);
+    // -1 is a stream; any other offset beyond what files can have turns negative, and the call refuses it.
+    let offset = offset as libc::off_t;
+    loop {
+        // SAFETY: the caller's promise; the descriptor is open and there are `count` vectors.
+        let moved = unsafe {
+            match direction {
+                Direction::Read => libc::preadv2(file, vectors.as_ptr(), count, offset, 0),
+                Direction::Write => libc::pwritev2(file, vectors.as_ptr(), count, offset, 0),
+            }
+        };
+        if let Ok(moved) = u64::try_from(moved) {
+            return Ok(moved);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
