@@ -1,4 +1,4 @@
-//! Golden bytes: what lies in shared memory, on the wire and in keys, as programs of other releases find it.
+//! Golden bytes: what lies in shared memory, on disk, on the wire and in keys, as programs of other releases find it.
 //!
 //! Each format has a text file beside this one: a line a value, its name and its bytes or 64-bit words in hexadecimal
 //! (words lie little-endian in memory). A difference means that this program no longer understands what an older
@@ -7,6 +7,7 @@
 
 mod golden;
 
+use cascade_core::checksum::Crc32c;
 use cascade_core::index::{BUCKET_WORDS, Index, Location};
 use cascade_core::key::{BlockKey, Namespace, block_key, chain, wrapped_key};
 use cascade_core::page::{PAGE_BYTES, PAGE_WORDS, Page};
@@ -18,6 +19,8 @@ use cascade_core::sync::{AtomicU64, Ordering, zeroed_words};
 use cascade_core::touch::{NOTE_WORDS, Touch, Touches};
 use cascade_core::view::{Region, WORD_BYTES};
 use cascade_core::wire::Frame;
+use cascade_tier::{Place, Record};
+use cascade_tier_lustre::format as store;
 use golden::Golden;
 use std::ptr::NonNull;
 
@@ -246,5 +249,59 @@ fn touch_notes_carry_the_check_that_they_always_did() {
     touches.note(Touch { tail: SLOT, blocks: 7 });
     touches.note(Touch { tail: SLOT, blocks: 8 });
     golden.words("count and two notes of one slot", &values(&words));
+    golden.compare();
+}
+
+#[test]
+fn a_store_on_disk_is_what_it_always_was() {
+    let mut golden = Golden::new("store", "cascade_tier_lustre::format::VERSION");
+    let container = store::ContainerId { writer: 0x0123_4567_89ab_cdef, sequence: 0x1122_3344 };
+    let PieceMeta { id, checksum, depth, .. } = meta();
+    let record = |offset| Record {
+        piece: id.into(),
+        checksum,
+        length_bytes: 0x1234,
+        place: Place { parent: [0xee; 32], depth },
+        stored_unix_s: 0x6543_2100,
+        extent: store::Location::checked(container, offset, 0x1234).expect("it may lie there").to_extent(),
+    };
+    for name in [
+        store::FileName::Store,
+        store::FileName::Manifest(container.writer),
+        store::FileName::Folded(container.writer),
+        store::FileName::Container(container),
+        store::FileName::Claim(container.sequence),
+        store::FileName::Unfinished(container.writer),
+    ] {
+        golden.bytes(&format!("name {name}"), name.to_string().as_bytes());
+    }
+    golden.words("extent of a piece", &record(0x5000).extent.words);
+    let (unix_s, bytes) = (0x6543_2101, 0x0abc_d000);
+    for (name, line) in [
+        ("store", store::Line::Store { made_unix_s: unix_s }),
+        ("opened", store::Line::Opened { container, reserved_bytes: bytes, opened_unix_s: unix_s }),
+        ("stored", store::Line::Stored(record(0x5000))),
+        ("removed", store::Line::Removed(record(0x5000))),
+        ("sealed", store::Line::Sealed { container, bytes }),
+        ("condemned", store::Line::Condemned { container }),
+        ("gone", store::Line::Gone { container }),
+        ("alive", store::Line::Alive { unix_s }),
+        ("closed", store::Line::Closed { unix_s }),
+        ("folds", store::Line::Folds { writer: container.writer, bytes }),
+        ("head", store::Line::Head { container, offset: 0x4000, record_bytes: 0x3000, pieces: 1 }),
+        ("footer", store::Line::Footer { container, offset: 0x7000, pieces: 1 }),
+        ("claim", store::Line::Claim { writer: container.writer, renewals: 9 }),
+    ] {
+        golden.bytes(&format!("line {name}"), &line.encode());
+    }
+    let mut block = vec![0; store::BLOCK_BYTES as usize];
+    let pieces = vec![record(0x5000), record(0x6000)];
+    store::Head { container, offset: 0x4000, record_bytes: 0x4000, pieces: pieces.clone() }
+        .encode_into(&mut block);
+    golden.bytes("checksum of the head of two pieces", &Crc32c::EMPTY.update(&block).value().to_le_bytes());
+    let mut footer = vec![0; store::footer_bytes(2) as usize];
+    store::Footer::encode_into(container, 0x8000, &pieces, &mut footer);
+    golden
+        .bytes("checksum of the footer of two pieces", &Crc32c::EMPTY.update(&footer).value().to_le_bytes());
     golden.compare();
 }

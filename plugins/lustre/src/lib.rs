@@ -3,4 +3,5 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("Cascade runs on Linux only");
 
+pub mod format;
 pub mod io;
