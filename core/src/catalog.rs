@@ -165,6 +165,11 @@ impl Catalog {
         self.find(key).filter(|&b| self.blocks[b as usize].is_resident()).map(BlockId)
     }
 
+    /// The block with this key, be it resident, below, or a gap.
+    pub fn known(&self, key: &BlockKey) -> Option<BlockId> {
+        self.find(key).map(BlockId)
+    }
+
     /// The key of a block.
     pub fn key(&self, block: BlockId) -> BlockKey {
         self.blocks[block.0 as usize].key
@@ -173,6 +178,25 @@ impl Catalog {
     /// The pieces of a block that are in memory.
     pub fn pieces(&self, block: BlockId) -> impl Iterator<Item = Piece> + '_ {
         self.blocks[block.0 as usize].in_memory()
+    }
+
+    /// All pieces of a block that have a copy, as (rank, group), and where those lie.
+    pub fn copies(&self, block: BlockId) -> impl Iterator<Item = (PieceId, Residency)> + '_ {
+        let block = &self.blocks[block.0 as usize];
+        block.entries().map(|entry| (entry.id(block.key), entry.residency))
+    }
+
+    /// Whether all that a block has in memory is below as well.
+    pub fn is_clean(&self, block: BlockId) -> bool {
+        let mut in_memory = self.copies(block).filter(|(_, residency)| residency.slot().is_some());
+        in_memory.all(|(_, residency)| matches!(residency, Residency::Both { .. }))
+    }
+
+    /// The key of a resident block's parent, be that resident or a gap; `None` for the first of a chain, and where the parent
+    /// is not known.
+    pub fn parent_key(&self, block: BlockId) -> Option<BlockKey> {
+        let parent = self.blocks[block.0 as usize].parent;
+        (parent != NONE).then(|| self.blocks[parent as usize].key)
     }
 
     /// The resident parent of a block.
@@ -220,6 +244,12 @@ impl Catalog {
     /// All resident blocks, in the order of their handles.
     pub fn iter(&self) -> impl Iterator<Item = BlockId> + '_ {
         (0..self.blocks.len() as u32).map(BlockId).filter(|b| self.blocks[b.0 as usize].is_resident())
+    }
+
+    /// Handles from 0 up to this one are, or were, blocks: for whoever looks at all of them, some at a time. One that is not
+    /// any more has no copies.
+    pub fn handles(&self) -> u32 {
+        self.blocks.len() as u32
     }
 
     /// Moves a piece by an event, and keeps the counts, the links and the book itself in step.

@@ -25,13 +25,17 @@ pub struct Piece {
 
 /// One piece of a block, and where all its copies lie; never nowhere.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+pub(super) struct Entry {
     rank: u16,
     group: u16,
-    residency: Residency,
+    pub(super) residency: Residency,
 }
 
 impl Entry {
+    pub(super) fn id(&self, key: BlockKey) -> PieceId {
+        PieceId { key, rank: self.rank, group: self.group }
+    }
+
     fn is(&self, id: &PieceId) -> bool {
         (self.rank, self.group) == (id.rank, id.group)
     }
@@ -71,7 +75,7 @@ impl Block {
         }
     }
 
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.first_piece.iter().chain(&self.more_pieces)
     }
 
