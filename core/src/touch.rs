@@ -10,6 +10,9 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// Words of a note.
 pub const NOTE_WORDS: usize = 2;
+/// How many notes may be begun after one that is not complete yet before the reader goes on without it: its writer may be
+/// in the middle of it, or dead.
+const LATE_NOTES: u64 = 16;
 
 /// One matched chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +51,8 @@ impl<'m> Touches<'m> {
         note[1].store(u64::from(touch.blocks) | check(word, position) << 32, Ordering::Release);
     }
 
-    /// Notes after position `seen`, oldest first, and the new position; lost and torn ones are left out.
+    /// Notes after position `seen`, oldest first, and the new position; lost and torn ones are left out. A note that was
+    /// only just begun is waited for: the new position is before it.
     pub fn read(&self, seen: u64, mut each: impl FnMut(Touch)) -> u64 {
         self.read_while(seen, |touch| {
             each(touch);
@@ -67,15 +71,18 @@ impl<'m> Touches<'m> {
             let note = self.at(position);
             let tail = note[1].load(Ordering::Acquire);
             let word = note[0].load(Ordering::Relaxed);
-            if tail >> 32 == check(word, position)
-                && let Some(slot) = SlotRef::unpack(word)
-                && !each(Touch { tail: slot, blocks: tail as u32 })
-            {
-                return position.wrapping_add(1);
+            let slot = SlotRef::unpack(word).filter(|_| tail >> 32 == check(word, position));
+            if slot.is_none() && written.wrapping_sub(position) <= LATE_NOTES.min(capacity / 2) {
+                return position;
             }
             position = position.wrapping_add(1);
+            if let Some(slot) = slot
+                && !each(Touch { tail: slot, blocks: tail as u32 })
+            {
+                break;
+            }
         }
-        written
+        position
     }
 
     fn at(&self, position: u64) -> &'m [AtomicU64] {
@@ -111,6 +118,30 @@ mod tests {
         seen.clear();
         touches.read(position, |t| seen.push(t.blocks));
         assert_eq!(seen, [6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn a_note_that_was_only_just_begun_is_waited_for_but_not_for_ever() {
+        let words = zeroed_words(1 + 8 * NOTE_WORDS);
+        let touches = Touches::new(&words[0], &words[1..]);
+        touches.note(touch(1));
+        let (first, second) = (words[1].load(Ordering::Relaxed), words[2].load(Ordering::Relaxed));
+        words[1].store(0, Ordering::Relaxed);
+        words[2].store(0, Ordering::Relaxed);
+        let read = |seen| {
+            let mut heard = Vec::new();
+            let position = touches.read(seen, |touch| heard.push(touch.blocks));
+            (position, heard)
+        };
+        assert_eq!(read(0), (0, [].into()));
+        touches.note(touch(2));
+        assert_eq!(read(0), (0, [].into()), "in order");
+        words[1].store(first, Ordering::Relaxed);
+        words[2].store(second, Ordering::Relaxed);
+        assert_eq!(read(0), (2, [1, 2].into()));
+        words[2].store(0, Ordering::Relaxed);
+        (3..6).for_each(|i| touches.note(touch(i)));
+        assert_eq!(read(0), (5, [2, 3, 4, 5].into()), "its writer is dead");
     }
 
     #[test]

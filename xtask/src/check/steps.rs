@@ -73,7 +73,7 @@ pub(super) fn miri() -> Result<Done> {
 fn aarch64_gcc() -> tools::Available {
     // Its C library comes only as a recommendation of the compiler's.
     tools::program("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")?;
-    tools::file("/usr/aarch64-linux-gnu/lib/libc.so.6", "libc6-dev-arm64-cross")
+    tools::file("/usr/aarch64-linux-gnu/include/stdio.h", "libc6-dev-arm64-cross")
 }
 
 /// A cargo command whose C compiler and linker are those of aarch64.
