@@ -3,13 +3,17 @@
 //! Invariants: the parts of a transfer are its engine's until it is done, however long the file system takes; each
 //! accepted transfer is done exactly once, in any order. Whoever waits for a file system here is expendable: no caller does.
 
+mod method;
 mod pool;
 mod posix;
 mod request;
+mod ring;
 mod sys;
 
+pub use method::{Chosen, Method};
 pub use pool::Pool;
 pub use posix::{Access, Caching, PosixDirectory};
+pub use ring::Ring;
 
 use rustix::fd::BorrowedFd;
 use std::io;
@@ -32,8 +36,9 @@ pub enum Direction {
     Write,
 }
 
-/// A piece of memory.
+/// A piece of memory, laid out as the kernel reads it.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Part {
     /// The first byte.
     pub pointer: *mut u8,

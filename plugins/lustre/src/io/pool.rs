@@ -3,9 +3,9 @@
 //! Invariants: no lock is held around a call that may hang; a thread that hangs is left behind, by a replacement while the
 //! engine lives and for good when it goes; what is under way then still owns its memory.
 
-use super::request::{Outcome, Request};
+use super::request::Job;
 use super::sys;
-use super::{Depth, Done, Engine, Transfer};
+use super::{Depth, Done, Engine, Part, Transfer};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::collections::VecDeque;
@@ -13,13 +13,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
-
-/// A call that takes longer hangs, for what the number of threads is concerned.
-const HANGING_AFTER: Duration = Duration::from_secs(2);
-
-/// So many times the depth is the number of threads when all but those of one depth hang.
-const THREADS_PER_DEPTH_MAX: usize = 4;
+use std::time::Instant;
 
 /// The engine of threads.
 pub struct Pool {
@@ -54,17 +48,6 @@ struct Call {
     since: Instant,
 }
 
-/// A request, and the transfer that it is of.
-struct Job {
-    flight: Arc<Flight>,
-    request: Request,
-}
-
-struct Flight {
-    transfer: Transfer,
-    outcome: Mutex<Outcome>,
-}
-
 impl Pool {
     /// An engine that is called `name`.
     ///
@@ -92,12 +75,8 @@ impl Engine for Pool {
             return Err(transfer);
         }
         state.under_way += 1;
-        let length = transfer.length();
-        let requests = Request::cut(length, shared.depth.request_bytes);
-        let outcome = Mutex::new(Outcome::new(requests.len(), length));
-        let flight = Arc::new(Flight { transfer, outcome });
-        for request in requests {
-            state.waiting.push_back(Job { flight: flight.clone(), request });
+        for job in Job::of(transfer, shared.depth.request_bytes) {
+            state.waiting.push_back(job);
             shared.work.notify_one();
         }
         shared.see_to_threads(&mut state);
@@ -144,8 +123,7 @@ impl Shared {
     }
 
     fn threads_max(&self, state: &State) -> usize {
-        let hanging = state.calls.iter().filter(|call| call.since.elapsed() > HANGING_AFTER).count();
-        (self.depth.requests + hanging).min(self.depth.requests * THREADS_PER_DEPTH_MAX)
+        self.depth.calls_max(state.calls.iter().map(|call| call.since))
     }
 
     fn start_thread(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
@@ -170,7 +148,7 @@ impl Shared {
             state.idle -= 1;
             state.calls.push(Call { thread, since: Instant::now() });
             drop(state);
-            let done = job.perform(&mut vectors);
+            let done = perform(job, &mut vectors);
             state = self.lock();
             state.calls.retain(|call| call.thread != thread);
             state.idle += 1;
@@ -185,23 +163,15 @@ impl Shared {
     }
 }
 
-impl Job {
-    /// Makes the calls of the request; the end of its transfer, if this was its last.
-    fn perform(mut self, vectors: &mut Vec<libc::iovec>) -> Option<Done> {
-        let transfer = &self.flight.transfer;
-        let error = loop {
-            let asked = self.request.vectors(&transfer.parts, vectors);
-            let offset = transfer.offset.saturating_add(self.request.position());
-            // SAFETY: the submitter's promise: the parts are this transfer's until it is done.
-            let moved = unsafe { sys::move_at(transfer.file.as_fd(), transfer.direction, vectors, offset) };
-            match moved.and_then(|moved| self.request.advance(transfer.direction, asked, moved)) {
-                Ok(true) => break None,
-                Ok(false) => {}
-                Err(error) => break Some(error),
-            }
-        };
-        let mut outcome = self.flight.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = outcome.end(&self.request, error)?;
-        Some(Done { token: transfer.token, result })
+/// Makes the calls of a request; the end of its transfer, if this was its last.
+fn perform(mut job: Job, vectors: &mut Vec<Part>) -> Option<Done> {
+    loop {
+        let asked = job.vectors(vectors);
+        let (transfer, offset) = (job.transfer(), job.offset());
+        // SAFETY: the submitter's promise: the parts are this transfer's until it is done.
+        let moved = unsafe { sys::move_at(transfer.file.as_fd(), transfer.direction, vectors, offset) };
+        if let Some(result) = job.advance(asked, moved) {
+            return job.end(result);
+        }
     }
 }

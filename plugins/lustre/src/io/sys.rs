@@ -1,8 +1,18 @@
 //! The calls that take memory by pointer. The pieces' memory is shared with other processes, so no slice of it is ever made.
 
-use super::Direction;
+use super::{Direction, Part};
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
+
+const _: () = assert!(size_of::<Part>() == size_of::<libc::iovec>());
+const _: () = assert!(offset_of!(Part, pointer) == offset_of!(libc::iovec, iov_base));
+const _: () = assert!(offset_of!(Part, length) == offset_of!(libc::iovec, iov_len));
+
+/// Pieces of memory as the kernel reads them.
+pub(crate) const fn as_iovecs(parts: &[Part]) -> *const libc::iovec {
+    parts.as_ptr().cast()
+}
 
 /// Moves bytes between a file and pieces of memory, as many as the file system likes in one call.
 ///
@@ -11,18 +21,19 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 pub(crate) unsafe fn move_at(
     file: BorrowedFd<'_>,
     direction: Direction,
-    vectors: &[libc::iovec],
+    vectors: &[Part],
     offset: u64,
 ) -> io::Result<u64> {
     let (file, count) = (file.as_raw_fd(), vectors.len() as libc::c_int);
+    let vectors = as_iovecs(vectors);
     // -1 is a stream; any other offset beyond what files can have turns negative, and the call refuses it.
     let offset = offset as libc::off_t;
     loop {
         // SAFETY: the caller's promise; the descriptor is open and there are `count` vectors.
         let moved = unsafe {
             match direction {
-                Direction::Read => libc::preadv2(file, vectors.as_ptr(), count, offset, 0),
-                Direction::Write => libc::pwritev2(file, vectors.as_ptr(), count, offset, 0),
+                Direction::Read => libc::preadv2(file, vectors, count, offset, 0),
+                Direction::Write => libc::pwritev2(file, vectors, count, offset, 0),
             }
         };
         if let Ok(moved) = u64::try_from(moved) {
