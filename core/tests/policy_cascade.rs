@@ -1,67 +1,14 @@
 //! What the `cascade` policy promises beyond the suite of all policies: that it learns, and that nothing makes it slow.
 
+mod policy_cache;
+
 use cascade_core::policy::{Arrival, BlockId, Cascade, Policy, Removal, Request};
-use std::collections::HashMap;
-
-/// A cache over chains of symbols, driven as a node drives it; counts how often a block was offered.
-struct Cache {
-    policy: Cascade,
-    handles: HashMap<Vec<u32>, BlockId>,
-    keys: HashMap<BlockId, Vec<u32>>,
-    free: Vec<u32>,
-    children: HashMap<BlockId, usize>,
-    offered: usize,
-    evicted: usize,
-}
-
-impl Cache {
-    fn new(capacity_blocks: usize) -> Self {
-        let policy = Cascade::new(capacity_blocks);
-        let (handles, keys, free, children) = Default::default();
-        Self { policy, handles, keys, free, children, offered: 0, evicted: 0 }
-    }
-
-    /// Serves a request; returns its hits.
-    fn serve(&mut self, chain: &[u32]) -> usize {
-        let prefixes = (1..=chain.len()).map(|len| &chain[..len]);
-        let matched: Vec<_> = prefixes.clone().map_while(|key| self.handles.get(key).copied()).collect();
-        self.policy.touch(&Request { number: 0, matched: &matched, missing: &[], blocks: 0 });
-        let mut parent = matched.last().copied();
-        for key in prefixes.skip(matched.len()) {
-            let block = BlockId(self.free.pop().unwrap_or(self.handles.len() as u32));
-            let fingerprint = key.iter().fold(7, |hash: u64, &symbol| {
-                (hash ^ u64::from(symbol)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
-            });
-            self.policy.insert(Arrival { block, fingerprint, parent });
-            parent.inspect(|parent| *self.children.entry(*parent).or_default() += 1);
-            self.handles.insert(key.to_vec(), block);
-            self.keys.insert(block, key.to_vec());
-            parent = Some(block);
-        }
-        while self.policy.excess() > 0 {
-            let (children, offered) = (&self.children, &mut self.offered);
-            let victim = self.policy.victim(&mut |block| {
-                *offered += 1;
-                children.get(&block).is_none_or(|&count| count == 0)
-            });
-            let Some(block) = victim else { continue };
-            self.policy.remove(block, Removal::Evicted);
-            self.evicted += 1;
-            let key = self.keys.remove(&block).expect("a victim is resident");
-            self.handles.remove(&key);
-            self.free.push(block.0);
-            if let Some(above) = self.handles.get(&key[..key.len() - 1]) {
-                *self.children.get_mut(above).expect("it had a child") -= 1;
-            }
-        }
-        matched.len()
-    }
-}
+use policy_cache::Cache;
 
 #[test]
 fn one_shot_requests_do_not_displace_sessions_that_return() {
     // Every third request belongs to one of 20 sessions, which comes back after 60 requests; the others never do.
-    let mut cache = Cache::new(300);
+    let mut cache = Cache::new("cascade", 300);
     let (mut hits, mut asked) = (0, 0);
     for n in 0..6000_u32 {
         if n % 3 == 0 {
@@ -80,7 +27,7 @@ fn one_shot_requests_do_not_displace_sessions_that_return() {
 
 #[test]
 fn the_last_turn_of_a_session_does_not_take_its_shared_head_along() {
-    let mut cache = Cache::new(100);
+    let mut cache = Cache::new("cascade", 100);
     let head: Vec<u32> = (0..10).collect();
     for session in 0..400_u32 {
         let own = (0..20).map(|depth| 1000 + session * 20 + depth);
@@ -92,7 +39,7 @@ fn the_last_turn_of_a_session_does_not_take_its_shared_head_along() {
 #[test]
 fn victims_are_found_at_once_also_where_chains_branch_at_every_block() {
     // Combs: each request leaves the one before at another depth, so segments are cut short everywhere.
-    let mut cache = Cache::new(2000);
+    let mut cache = Cache::new("cascade", 2000);
     for n in 0..4000_u32 {
         let depth = n.wrapping_mul(2_654_435_761) >> 28;
         let stem = (0..depth).map(|at| (n / 7 % 50) * 100 + at);
@@ -129,7 +76,7 @@ fn a_parent_that_leaves_before_its_children_and_a_reused_handle_do_no_harm() {
 
 #[test]
 fn ghosts_follow_a_capacity_that_shrinks_and_grows_again() {
-    let mut cache = Cache::new(500);
+    let mut cache = Cache::new("cascade", 500);
     for n in 0..3000_u32 {
         cache.policy.set_capacity([500, 3, 40][n as usize / 100 % 3]);
         cache.serve(&(0..6).map(|depth| (n % 90) * 10 + depth).collect::<Vec<_>>());

@@ -126,6 +126,14 @@ impl Catalog {
         self.free.push(block.0);
     }
 
+    /// All blocks from the coldest and from the hottest on.
+    fn orders(&self) -> [Vec<BlockId>; 2] {
+        let (mut cold, mut hot) = (Vec::new(), Vec::new());
+        self.policy.coldest(usize::MAX, &mut cold);
+        self.policy.hottest(usize::MAX, &mut hot);
+        [cold, hot]
+    }
+
     fn play(&mut self, steps: &[Step]) {
         for step in steps {
             let blocks: Vec<_> = self.keys.keys().copied().collect();
@@ -151,6 +159,15 @@ impl Catalog {
             assert_eq!(self.policy.len(), self.keys.len());
             assert!(self.keys.keys().all(|&block| self.policy.contains(block)));
             assert!(self.free.iter().all(|&block| !self.policy.contains(BlockId(block))));
+            let [cold, hot] = self.orders();
+            assert_eq!((cold.len(), hot.len()), (self.keys.len(), self.keys.len()));
+            assert!(
+                [cold, hot].iter().all(|order| order
+                    .iter()
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .eq(self.keys.keys()))
+            );
         }
     }
 }
@@ -166,11 +183,12 @@ proptest! {
     }
 
     #[test]
-    fn the_same_calls_give_the_same_victims(steps in steps(), capacity in 1_usize..50) {
+    fn the_same_calls_give_the_same_victims_and_orders(steps in steps(), capacity in 1_usize..50) {
         for name in NAMES {
             let [mut one, mut other] = [Catalog::new(name, capacity), Catalog::new(name, capacity)];
             one.play(&steps);
             other.play(&steps);
+            prop_assert_eq!(one.orders(), other.orders());
             prop_assert_eq!(one.victims, other.victims);
         }
     }

@@ -9,7 +9,8 @@
 
 use super::ghost::Ghosts;
 use super::resident::Residents;
-use super::{Arrival, BlockId, Policy, REFUSALS_MAX, Removal, Request, checked_capacity};
+use super::{Arrival, BlockId, Policy, REFUSALS_MAX, Removal, Request, checked_capacity, refill};
+use alloc::vec::Vec;
 
 const RECENT: usize = 0;
 const FREQUENT: usize = 1;
@@ -34,6 +35,12 @@ impl Arc {
             recent_target: 0.0,
             capacity: checked_capacity(capacity_blocks),
         }
+    }
+
+    /// Blocks that `recent` gives up before `frequent` gives one.
+    fn above_target(&self) -> usize {
+        // A whole length is above a target if it is above its whole part.
+        self.residents.len(RECENT).saturating_sub(self.recent_target as usize)
     }
 
     fn trim_ghosts(&mut self) {
@@ -99,6 +106,20 @@ impl Policy for Arc {
         let order = if recent_is_long { [RECENT, FREQUENT] } else { [FREQUENT, RECENT] };
         // Half of the patience each: a list full of pinned blocks must not hide the other.
         order.into_iter().find_map(|list| self.residents.scan(list, REFUSALS_MAX / 2, evictable))
+    }
+
+    /// Exact: without arrivals the target stands still. What `recent` has above it leaves, then all of `frequent`.
+    fn coldest(&self, limit: usize, out: &mut Vec<BlockId>) {
+        let above_target = self.above_target();
+        let recent = || self.residents.oldest_first(RECENT);
+        let order = recent().take(above_target);
+        let order = order.chain(self.residents.oldest_first(FREQUENT));
+        refill(out, order.chain(recent().skip(above_target)).take(limit));
+    }
+
+    fn hottest(&self, limit: usize, out: &mut Vec<BlockId>) {
+        let order = self.residents.youngest_first(FREQUENT).chain(self.residents.youngest_first(RECENT));
+        refill(out, order.take(limit));
     }
 
     fn remove(&mut self, block: BlockId, removal: Removal) {

@@ -52,6 +52,21 @@ impl<const N: usize> Lists<N> {
         (oldest != NONE).then_some(oldest)
     }
 
+    /// The members of `list` from the oldest on.
+    pub(super) fn oldest_first(&self, list: usize) -> impl Iterator<Item = u32> {
+        self.walk(self.ends[list].oldest, |link| link.younger)
+    }
+
+    /// The members of `list` from the youngest on.
+    pub(super) fn youngest_first(&self, list: usize) -> impl Iterator<Item = u32> {
+        self.walk(self.ends[list].youngest, |link| link.older)
+    }
+
+    fn walk(&self, first: u32, next: impl Fn(&Link) -> u32) -> impl Iterator<Item = u32> {
+        let member = |index: u32| (index != NONE).then_some(index);
+        core::iter::successors(member(first), move |&index| member(next(&self.links[index as usize])))
+    }
+
     /// Puts `index`, which is in no list, at the young end of `list`.
     pub(super) fn push_young(&mut self, list: usize, index: u32) {
         let older = self.ends[list].youngest;
@@ -106,17 +121,8 @@ mod tests {
 
     /// Oldest first, and the reverse walk must agree.
     fn members<const N: usize>(lists: &Lists<N>, list: usize) -> Vec<u32> {
-        let (mut forth, mut back) = (Vec::new(), Vec::new());
-        let mut index = lists.ends[list].oldest;
-        while index != NONE {
-            forth.push(index);
-            index = lists.links[index as usize].younger;
-        }
-        index = lists.ends[list].youngest;
-        while index != NONE {
-            back.push(index);
-            index = lists.links[index as usize].older;
-        }
+        let forth: Vec<_> = lists.oldest_first(list).collect();
+        let mut back: Vec<_> = lists.youngest_first(list).collect();
         back.reverse();
         assert_eq!(forth, back);
         assert_eq!(forth.len(), lists.len(list));

@@ -3,7 +3,8 @@
 //! One list; a touch renews the matched prefix from its tail up, so its root ends youngest.
 
 use super::resident::Residents;
-use super::{Arrival, BlockId, Policy, REFUSALS_MAX, Removal, Request, checked_capacity};
+use super::{Arrival, BlockId, Policy, REFUSALS_MAX, Removal, Request, checked_capacity, refill};
+use alloc::vec::Vec;
 
 const ONLY: usize = 0;
 
@@ -55,6 +56,14 @@ impl Policy for Lru {
 
     fn victim(&mut self, evictable: &mut dyn FnMut(BlockId) -> bool) -> Option<BlockId> {
         self.residents.scan(ONLY, REFUSALS_MAX, evictable)
+    }
+
+    fn coldest(&self, limit: usize, out: &mut Vec<BlockId>) {
+        refill(out, self.residents.oldest_first(ONLY).take(limit));
+    }
+
+    fn hottest(&self, limit: usize, out: &mut Vec<BlockId>) {
+        refill(out, self.residents.youngest_first(ONLY).take(limit));
     }
 
     fn remove(&mut self, block: BlockId, _: Removal) {

@@ -48,6 +48,13 @@
 //! [`Request::number`] nor the keys beyond the match, which a node does not know. Declining a request's own
 //! deepest blocks needs no verb either: eviction follows insertion, so they are simply the next victims.
 //!
+//! # The order, told ahead
+//!
+//! [`Policy::coldest`] tells what is about to leave and [`Policy::hottest`] what is most worth keeping, without any effect. Tails
+//! come before their parents in the one and after them in the other, so what is copied to a lower tier in the order of
+//! either is of use as far as it got: children are there before their parents leave, or parents before their children.
+//! Both are taken down now and worked off over a while; a caller skips what has left or changed since.
+//!
 //! # What holds for every policy
 //!
 //! - Deterministic: the same calls give the same victims, on every machine. No randomness; floats only in ARC's
@@ -71,6 +78,7 @@ mod testing;
 mod wtinylfu;
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 pub use arc::Arc;
 pub use cascade::Cascade;
@@ -157,6 +165,24 @@ pub trait Policy: Send {
     /// and the next call looks further. `None`: nothing acceptable was met this time.
     fn victim(&mut self, evictable: &mut dyn FnMut(BlockId) -> bool) -> Option<BlockId>;
 
+    /// Replaces `out` by the blocks that would leave first if nothing more happened, in that order: `limit` of them, or
+    /// all. Each is listed once.
+    ///
+    /// Only the policy's own order is told. What a caller would refuse is the caller's to know, and changes what follows where
+    /// a refused block goes behind others: exact for LRU all the same, nearly so for Cascade, which knows the tree, and for the
+    /// others as long as nothing is refused. O(limit), and O(limit log limit) for Cascade: some 0.3 µs a block among a million.
+    /// Ask for some thousands and work them off.
+    ///
+    /// *Agreement with the victims: pinned by core/tests/policy_order.rs.*
+    #[doc(alias = "peek")]
+    fn coldest(&self, limit: usize, out: &mut Vec<BlockId>);
+
+    /// Replaces `out` by the blocks most worth keeping, best first: `limit` of them, or all. Each is listed once.
+    ///
+    /// What is to be saved first when time is short. The other end of the order; but where a policy tries new blocks out for
+    /// a while (window, small queue, `recent`), those that were asked for again come before those on trial.
+    fn hottest(&self, limit: usize, out: &mut Vec<BlockId>);
+
     /// A block left. Ignored when it is not resident.
     fn remove(&mut self, block: BlockId, removal: Removal);
 
@@ -187,6 +213,12 @@ pub fn by_name(name: &str, capacity_blocks: usize) -> Option<Box<dyn Policy>> {
         "cascade" => Box::new(Cascade::new(capacity_blocks)),
         _ => return None,
     })
+}
+
+/// Puts an order of blocks in place of what `out` held.
+fn refill(out: &mut Vec<BlockId>, order: impl Iterator<Item = BlockId>) {
+    out.clear();
+    out.extend(order);
 }
 
 /// Asserts what every policy asks of its capacity, and returns it.

@@ -31,6 +31,16 @@ impl<const N: usize> Residents<N> {
         self.lists.oldest(list).map(BlockId)
     }
 
+    /// The blocks of `list` from the oldest on.
+    pub(super) fn oldest_first(&self, list: usize) -> impl Iterator<Item = BlockId> {
+        self.lists.oldest_first(list).map(BlockId)
+    }
+
+    /// The blocks of `list` from the youngest on.
+    pub(super) fn youngest_first(&self, list: usize) -> impl Iterator<Item = BlockId> {
+        self.lists.youngest_first(list).map(BlockId)
+    }
+
     pub(super) fn list_of(&self, block: BlockId) -> Option<usize> {
         self.lists.list_of(block.0)
     }

@@ -11,12 +11,16 @@
 
 use super::ghost::Ghosts;
 use super::resident::Residents;
-use super::{Arrival, BlockId, Policy, REFUSALS_MAX, Removal, Request, checked_capacity};
+use super::{Arrival, BlockId, Policy, REFUSALS_MAX, Removal, Request, checked_capacity, refill};
 use alloc::vec::Vec;
 
 const SMALL: usize = 0;
 const MAIN: usize = 1;
 const HITS_MAX: u8 = 3;
+
+/// How far an order looks for blocks that were not hit, among those that were: in blocks for each that is listed, and at least.
+const LOOKAHEAD: usize = 4;
+const LOOKAHEAD_MIN: usize = 1024;
 
 /// Simple, scalable FIFO queues.
 pub struct S3Fifo {
@@ -44,6 +48,10 @@ impl S3Fifo {
 
     fn ghosts_max(&self) -> usize {
         self.capacity - self.capacity / 10
+    }
+
+    fn hits(&self, block: BlockId) -> u8 {
+        self.hits[block.0 as usize]
     }
 
     fn promote(&mut self, block: BlockId) {
@@ -92,6 +100,28 @@ impl S3Fifo {
         }
         None
     }
+}
+
+/// Which blocks leave before which others if nothing more happens: those of one wave in the order of their queue.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Wave(u8);
+
+impl Wave {
+    const FROM_SMALL: Self = Self(0);
+    /// They go behind the main queue, as if they had not been hit.
+    const PROMOTED: Self = Self(2);
+    const LAST: Self = Self(u8::MAX);
+
+    fn from_main(rounds: u8) -> Self {
+        Self(if rounds == 0 { 1 } else { 2 + rounds })
+    }
+}
+
+/// Lists `limit` blocks of the first few times as many, the least first, in their order where they are equal.
+fn refill_by<K: Ord + Copy>(order: impl Iterator<Item = (K, BlockId)>, limit: usize, out: &mut Vec<BlockId>) {
+    let mut near: Vec<_> = order.take(limit.saturating_mul(LOOKAHEAD).max(LOOKAHEAD_MIN)).collect();
+    near.sort_by_key(|&(key, _)| key);
+    refill(out, near.into_iter().map(|(_, block)| block).take(limit));
 }
 
 impl Policy for S3Fifo {
@@ -145,6 +175,28 @@ impl Policy for S3Fifo {
             return Some(block);
         }
         self.small_victim(0, REFUSALS_MAX / 4, evictable)
+    }
+
+    /// Exact as far as it looks ahead, which is some way.
+    fn coldest(&self, limit: usize, out: &mut Vec<BlockId>) {
+        let excess = self.residents.len(SMALL).saturating_sub(self.small_target());
+        let small = || self.residents.oldest_first(SMALL);
+        let leaving = small().take(excess).map(|block| match self.hits(block) {
+            0 => (Wave::FROM_SMALL, block),
+            _ => (Wave::PROMOTED, block),
+        });
+        let main = self.residents.oldest_first(MAIN).map(|block| (Wave::from_main(self.hits(block)), block));
+        let kept = small().skip(excess).map(|block| (Wave::LAST, block));
+        refill_by(leaving.chain(main).chain(kept), limit, out);
+    }
+
+    /// The main queue before the small one, in each those that were hit more often first, and of them the younger.
+    fn hottest(&self, limit: usize, out: &mut Vec<BlockId>) {
+        let order = [MAIN, SMALL].into_iter().enumerate().flat_map(|(rank, list)| {
+            let blocks = self.residents.youngest_first(list);
+            blocks.map(move |block| ((rank, HITS_MAX - self.hits(block)), block))
+        });
+        refill_by(order, limit, out);
     }
 
     fn remove(&mut self, block: BlockId, removal: Removal) {

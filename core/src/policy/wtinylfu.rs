@@ -11,7 +11,9 @@
 
 use super::resident::Residents;
 use super::sketch::Sketch;
-use super::{Arrival, BlockId, Policy, REFUSALS_MAX, Removal, Request, checked_capacity};
+use super::{Arrival, BlockId, Policy, REFUSALS_MAX, Removal, Request, checked_capacity, refill};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 const WINDOW: usize = 0;
 const PROBATION: usize = 1;
@@ -136,6 +138,46 @@ impl Policy for WTinyLfu {
             self.residents.renew(PROBATION, candidate);
         }
         rival.or_else(|| self.residents.scan(WINDOW, REFUSALS_MAX / 4 - 1, evictable))
+    }
+
+    /// The contests of the window's excess are held in thought. Approximate only in that the sketch stands still meanwhile, and
+    /// where the window takes a burst.
+    fn coldest(&self, limit: usize, out: &mut Vec<BlockId>) {
+        let main = self.residents.len(PROBATION) + self.residents.len(PROTECTED);
+        let excess = self.residents.len(WINDOW).saturating_sub(self.window_target());
+        let spilling = excess.min(self.main_max().saturating_sub(main));
+        let window = || self.residents.oldest_first(WINDOW);
+        let mut probation = self.residents.oldest_first(PROBATION).chain(window().take(spilling));
+        let mut contenders = window().take(excess).skip(spilling);
+        let mut winners = VecDeque::new();
+        let mut protected = self.residents.oldest_first(PROTECTED);
+        out.clear();
+        while out.len() < limit {
+            let Some(rival) = probation.next().or_else(|| winners.pop_front()).or_else(|| protected.next())
+            else {
+                break;
+            };
+            // Who loses against this rival leaves before it; the first who wins takes its place.
+            let loses = |&candidate: &BlockId| self.estimate(candidate) <= self.estimate(rival);
+            while out.len() < limit
+                && let Some(candidate) = contenders.next()
+            {
+                if !loses(&candidate) {
+                    winners.push_back(candidate);
+                    break;
+                }
+                out.push(candidate);
+            }
+            out.push(rival);
+        }
+        out.truncate(limit);
+        out.extend(contenders.chain(window().skip(excess)).take(limit - out.len()));
+    }
+
+    /// Protected before probation before the window, in each the younger first.
+    fn hottest(&self, limit: usize, out: &mut Vec<BlockId>) {
+        let order = [PROTECTED, PROBATION, WINDOW];
+        refill(out, order.into_iter().flat_map(|list| self.residents.youngest_first(list)).take(limit));
     }
 
     fn remove(&mut self, block: BlockId, _: Removal) {

@@ -12,10 +12,11 @@ use alloc::vec;
 /// States whose segments age.
 const AGEING: [State; 4] = [State::Open, State::Whole, State::Blocked, State::Gone];
 
+/// Both ends of a list.
 #[derive(Clone, Copy)]
-struct Ends {
-    oldest: u32,
-    newest: u32,
+pub(super) struct Ends {
+    pub(super) oldest: u32,
+    pub(super) newest: u32,
 }
 
 /// All lists.
@@ -64,6 +65,20 @@ impl Cells {
     /// The segment that was parked longest ago.
     pub(super) fn oldest_parked(&self) -> Option<u32> {
         (self.parked.oldest != NONE).then_some(self.parked.oldest)
+    }
+
+    /// The segment that was parked last.
+    pub(super) fn newest_parked(&self) -> Option<u32> {
+        (self.parked.newest != NONE).then_some(self.parked.newest)
+    }
+
+    /// The lists of a state that ages that are not empty.
+    pub(super) fn occupied(&self, state: State) -> impl Iterator<Item = Ends> {
+        let bits = |classes: u64| (0..CLASSES).filter(move |class| classes >> class & 1 == 1);
+        let cells = self.occupied[state as usize].iter().enumerate();
+        cells.flat_map(move |(bucket, &classes)| {
+            bits(classes).map(move |class| self.ends[index(class, bucket, state)])
+        })
     }
 
     /// A segment without blocks of the greatest age.

@@ -131,10 +131,15 @@ impl Forest {
         let segment = self.segment(segment);
         match self.block(segment.tail) {
             None => State::Gone,
-            Some(tail) if (1..CHILDREN_MAX).contains(&tail.children) => State::Blocked,
+            Some(_) if self.counted_children(segment.tail) > 0 => State::Blocked,
             Some(_) if segment.is_whole => State::Whole,
             Some(_) => State::Open,
         }
+    }
+
+    /// Resident children of a block, none where there are too many to count.
+    pub(super) fn counted_children(&self, block: u32) -> u16 {
+        self.block(block).map_or(0, |block| block.children % CHILDREN_MAX)
     }
 
     /// A new segment without blocks.

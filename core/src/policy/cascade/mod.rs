@@ -23,6 +23,7 @@ mod ghosts;
 mod gittins;
 mod hazard;
 mod memory;
+mod order;
 mod ranking;
 mod time;
 mod touch;
@@ -111,11 +112,11 @@ impl Cascade {
 
     /// Whether more is likely to come below a segment. A caller that makes room ahead of what arrives would lose the blocks
     /// that are under way with their parent; one that evicts what is too much has them all.
-    fn is_growing(&self, segment: u32) -> bool {
+    fn is_growing(&self, segment: u32, excess: usize) -> bool {
         let passed_ticks = self.now.wrapping_sub(self.forest.segment(segment).last);
         let patience_ticks =
             (self.capacity as u64 / GROWING_SHARE / TICK_BLOCKS).clamp(1, REQUEST_TICKS.into());
-        self.excess() == 0 && u64::from(passed_ticks) < patience_ticks
+        excess == 0 && u64::from(passed_ticks) < patience_ticks
     }
 
     /// Takes a segment out of its list.
@@ -167,13 +168,21 @@ impl Policy for Cascade {
             let least = self.ranking.least().map(|cell| self.cells.oldest_ranked(cell));
             let segment = least.or_else(|| self.cells.oldest_parked())?;
             let tail = BlockId(self.forest.segment(segment).tail);
-            if (least.is_none() || !self.is_growing(segment)) && evictable(tail) {
+            if (least.is_none() || !self.is_growing(segment, self.excess())) && evictable(tail) {
                 return Some(tail);
             }
             self.lift(segment);
             self.enter(segment, State::Parked);
         }
         None
+    }
+
+    fn coldest(&self, limit: usize, out: &mut Vec<BlockId>) {
+        self.list_coldest(limit, out);
+    }
+
+    fn hottest(&self, limit: usize, out: &mut Vec<BlockId>) {
+        self.list_hottest(limit, out);
     }
 
     fn remove(&mut self, block: BlockId, removal: Removal) {

@@ -28,6 +28,10 @@ impl Ranking {
         (self.winners[1] != NOBODY).then_some(usize::from(self.winners[1]))
     }
 
+    pub(super) fn score(&self, cell: usize) -> f64 {
+        self.scores[cell]
+    }
+
     /// A cell became occupied, or empty.
     pub(super) fn set_occupied(&mut self, cell: usize, is_occupied: bool) {
         self.winners[self.scores.len() + cell] = if is_occupied { cell as u16 } else { NOBODY };
