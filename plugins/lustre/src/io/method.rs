@@ -47,14 +47,19 @@ impl Method {
 
     fn start_with(self, depth: Depth, ring: io::Result<Ring>) -> io::Result<Chosen> {
         let name = if self == Method::Buffered { "buffered" } else { "pread" };
-        let no_ring = match (self, ring) {
-            (Method::Auto | Method::IoUring, Ok(ring)) => {
-                return Ok(Chosen { engine: Box::new(ring), no_ring: None });
+        let (engine, no_ring): (Box<dyn Engine>, _) = match (self, ring) {
+            (Method::Auto | Method::IoUring, Ok(ring)) => (Box::new(ring), None),
+            (Method::Auto | Method::IoUring, Err(error)) => {
+                (Box::new(Pool::new(name, depth)?), Some(format!("no io_uring here: {error}")))
             }
-            (Method::Auto | Method::IoUring, Err(error)) => Some(format!("no io_uring here: {error}")),
-            (Method::Pread | Method::Buffered, _) => None,
+            (Method::Pread | Method::Buffered, _) => (Box::new(Pool::new(name, depth)?), None),
         };
-        Ok(Chosen { engine: Box::new(Pool::new(name, depth)?), no_ring })
+        #[cfg(feature = "faults")]
+        let engine = match super::faulty::Faults::of_environment() {
+            Some(faults) => Box::new(super::faulty::FaultyEngine::new(engine, faults)?),
+            None => engine,
+        };
+        Ok(Chosen { engine, no_ring })
     }
 }
 

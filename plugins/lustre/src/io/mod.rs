@@ -3,6 +3,8 @@
 //! Invariants: the parts of a transfer are its engine's until it is done, however long the file system takes; each
 //! accepted transfer is done exactly once, in any order. Whoever waits for a file system here is expendable: no caller does.
 
+#[cfg(feature = "faults")]
+pub mod faulty;
 mod method;
 mod pool;
 mod posix;
@@ -216,4 +218,14 @@ pub struct Look {
     pub length: u64,
     /// When it was last written, by the file system's clock, in nanoseconds.
     pub written_ns: u64,
+}
+
+/// A directory as a store has it. In builds with the feature `faults` it meets those of the control file.
+pub fn shared(directory: impl Directory + 'static) -> Arc<dyn Directory> {
+    let directory: Arc<dyn Directory> = Arc::new(directory);
+    #[cfg(feature = "faults")]
+    if let Some(faults) = faulty::Faults::of_environment() {
+        return Arc::new(faulty::FaultyDirectory::new(directory, faults));
+    }
+    directory
 }

@@ -5,7 +5,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 const PAGE: usize = ALIGNMENT_BYTES as usize;
@@ -13,7 +13,6 @@ const PAGE: usize = ALIGNMENT_BYTES as usize;
 /// A directory of its own for a test.
 pub(crate) struct Folder {
     pub(crate) directory: PosixDirectory,
-    path: PathBuf,
 }
 
 impl Folder {
@@ -30,13 +29,22 @@ impl Folder {
     fn below(root: &Path, name: &str, caching: Caching) -> Folder {
         let path = root.join(format!("cascade-lustre-io-{}-{name}", std::process::id()));
         let directory = PosixDirectory::open(&path, Access::ReadWrite, caching).expect("the directory opens");
-        Folder { directory, path }
+        Folder { directory }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The same directory, as another process has it.
+    pub(crate) fn again(&self) -> PosixDirectory {
+        PosixDirectory::open(self.path(), Access::ReadWrite, Caching::Used).expect("the directory opens")
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
+        let _ = fs::remove_dir_all(self.path());
     }
 }
 

@@ -1,10 +1,8 @@
-//! Engines and directories on real file systems: one suite, every engine, direct and buffered files.
+//! One suite, every engine, direct and buffered files, on disk and in shared memory.
 
-mod support;
-
+use crate::support::{self, Folder, Memory, finish, finish_all};
 use cascade_tier_lustre::io::{ALIGNMENT_BYTES, Direction, STREAM};
 use cascade_tier_lustre::io::{Caching, Depth, Directory, Engine, FileKind, Part, Pool, Ring, Transfer};
-use support::{Folder, Memory, finish, finish_all};
 
 /// Small, so that transfers of a test are cut.
 const DEPTH: Depth = Depth { requests: 3, transfers: 64, request_bytes: 64 << 10 };
@@ -90,6 +88,18 @@ engines! {
     ring_buffered_on_disk: ring(), Caching::Used, on_disk;
     ring_direct_in_memory: ring(), Caching::Avoided, in_memory;
     ring_buffered_in_memory: ring(), Caching::Used, in_memory;
+}
+
+#[cfg(feature = "faults")]
+fn faultless() -> Option<Box<dyn Engine>> {
+    use cascade_tier_lustre::io::faulty::{Faults, FaultyEngine};
+    let faults = Faults::new("/nowhere/faults.json".into());
+    Some(Box::new(FaultyEngine::new(pool()?, faults).expect("descriptors")))
+}
+
+#[cfg(feature = "faults")]
+engines! {
+    faultless_direct_on_disk: faultless(), Caching::Avoided, on_disk;
 }
 
 fn what_was_written_is_read(mut engine: Box<dyn Engine>, folder: &Folder) {
