@@ -5,6 +5,7 @@
 
 #[cfg(feature = "faults")]
 pub mod faulty;
+mod lustre;
 mod method;
 mod pool;
 mod posix;
@@ -12,6 +13,7 @@ mod request;
 mod ring;
 mod sys;
 
+pub use lustre::Stripe;
 pub use method::{Chosen, Method};
 pub use pool::Pool;
 pub use posix::{Access, Caching, PosixDirectory};

@@ -2,7 +2,8 @@
 //! Invariants: it belongs to this user and nobody else can enter it; files are made 0600 and leak into no child; no name in it
 //! is followed elsewhere.
 
-use super::{ALIGNMENT_BYTES, Directory, FileKind, Look};
+use super::lustre::{Kernel, Linux, Striping};
+use super::{ALIGNMENT_BYTES, Directory, FileKind, Look, Stripe};
 use memmap2::MmapMut;
 use rustix::fs::{self, AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
@@ -43,6 +44,8 @@ pub struct PosixDirectory {
     access: Access,
     /// Whether containers are opened for direct I/O, or why not, once that is known.
     direct: OnceLock<Result<(), String>>,
+    /// How containers are laid out, or why not as wanted; nothing is wanted at first.
+    striping: Option<Result<Striping, String>>,
     metadata_operations: AtomicU64,
 }
 
@@ -77,11 +80,41 @@ impl PosixDirectory {
         }
         // What it took so far: the making, the opening, the look.
         let metadata_operations = AtomicU64::new(if access == Access::ReadWrite { 3 } else { 2 });
-        let directory = PosixDirectory { path: path.to_owned(), folder, access, direct, metadata_operations };
+        let directory = PosixDirectory {
+            path: path.to_owned(),
+            folder,
+            access,
+            direct,
+            striping: None,
+            metadata_operations,
+        };
         if access == Access::ReadWrite && caching == Caching::Avoided {
             let _ = directory.direct.set(directory.probe_direct());
         }
         Ok(directory)
+    }
+
+    /// Lays new containers out so, on Lustre.
+    #[must_use]
+    pub fn striped(self, stripe: Stripe) -> PosixDirectory {
+        self.striped_by(stripe, Box::new(Linux))
+    }
+
+    pub(super) fn striped_by(mut self, stripe: Stripe, kernel: Box<dyn Kernel>) -> PosixDirectory {
+        self.striping = Some(Striping::new(stripe, kernel, &self.folder));
+        self
+    }
+
+    /// How new containers are laid out: `None` if that was left to the directory. An error is why it is left all the same.
+    ///
+    /// # Errors
+    /// It is no Lustre, or it refused; worth a warning, no more.
+    pub fn stripe(&self) -> Result<Option<Stripe>, &str> {
+        match &self.striping {
+            None => Ok(None),
+            Some(Ok(striping)) => striping.layout().map(Some),
+            Some(Err(reason)) => Err(reason),
+        }
     }
 
     /// Where it is.
@@ -110,6 +143,16 @@ impl PosixDirectory {
     fn open_at(&self, name: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         self.counted();
         fs::openat(&self.folder, name, FILE | flags, PRIVATE_FILE)
+    }
+
+    /// Opens a container, or makes it with its layout.
+    fn open_container(&self, name: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        match &self.striping {
+            Some(Ok(striping)) if flags.contains(OFlags::CREATE) => {
+                striping.create(&self.folder, name, FILE | flags, PRIVATE_FILE, || self.counted())
+            }
+            _ => self.open_at(name, flags),
+        }
     }
 
     /// Writes a page past the cache and reads it back: some file systems take the flag and refuse the I/O.
@@ -157,8 +200,11 @@ impl PosixDirectory {
     }
 
     fn open_kind(&self, name: &str, kind: FileKind, flags: OFlags) -> io::Result<Arc<OwnedFd>> {
-        if kind == FileKind::Container && !matches!(self.direct.get(), Some(Err(_))) {
-            match self.open_at(name, flags | OFlags::DIRECT) {
+        if kind == FileKind::Records {
+            return Ok(Arc::new(self.open_at(name, flags)?));
+        }
+        if !matches!(self.direct.get(), Some(Err(_))) {
+            match self.open_container(name, flags | OFlags::DIRECT) {
                 Ok(file) if self.reads_direct(&file) => return Ok(Arc::new(file)),
                 Ok(_) => {}
                 Err(error @ (Errno::INVAL | Errno::OPNOTSUPP)) => {
@@ -167,7 +213,7 @@ impl PosixDirectory {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Arc::new(self.open_at(name, flags)?))
+        Ok(Arc::new(self.open_container(name, flags)?))
     }
 
     fn writable(&self) -> io::Result<()> {

@@ -1,9 +1,9 @@
-//! The calls that take memory by pointer. The pieces' memory is shared with other processes, so no slice of it is ever made.
+//! The calls that no library wraps, or that take memory by pointer: the pieces' memory is shared with other processes, so no slice of it is ever made.
 
 use super::{Direction, Part};
 use std::io;
 use std::mem::offset_of;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 const _: () = assert!(size_of::<Part>() == size_of::<libc::iovec>());
 const _: () = assert!(offset_of!(Part, pointer) == offset_of!(libc::iovec, iov_base));
@@ -44,4 +44,13 @@ pub(crate) unsafe fn move_at(
             return Err(error);
         }
     }
+}
+
+/// Gives a file on Lustre that has no layout the one of this `lov_user_md`.
+pub(crate) fn set_stripe(file: &OwnedFd, layout: &[u8; 32]) -> io::Result<()> {
+    /// `_IOW('f', 154, long)`, whatever it points to.
+    const LL_IOC_LOV_SETSTRIPE: libc::c_ulong = 0x4008_669A;
+    // SAFETY: the call reads a `lov_user_md` whose magic says that it is of version 1: 32 bytes. Other file systems refuse it.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), LL_IOC_LOV_SETSTRIPE as _, layout.as_ptr()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
