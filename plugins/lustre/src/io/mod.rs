@@ -3,6 +3,7 @@
 //! Invariants: the parts of a transfer are its engine's until it is done, however long the file system takes; each
 //! accepted transfer is done exactly once, in any order. Whoever waits for a file system here is expendable: no caller does.
 
+mod direct;
 #[cfg(feature = "faults")]
 pub mod faulty;
 mod lustre;
@@ -11,6 +12,7 @@ mod pool;
 mod posix;
 mod request;
 mod ring;
+mod surroundings;
 mod sys;
 
 pub use lustre::Stripe;
@@ -18,6 +20,7 @@ pub use method::{Chosen, Method};
 pub use pool::Pool;
 pub use posix::{Access, Caching, PosixDirectory};
 pub use ring::Ring;
+pub use surroundings::{Finding, Surroundings};
 
 use rustix::fd::BorrowedFd;
 use std::io;

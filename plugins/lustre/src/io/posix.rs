@@ -2,9 +2,9 @@
 //! Invariants: it belongs to this user and nobody else can enter it; files are made 0600 and leak into no child; no name in it
 //! is followed elsewhere.
 
+use super::direct;
 use super::lustre::{Kernel, Linux, Striping};
-use super::{ALIGNMENT_BYTES, Directory, FileKind, Look, Stripe};
-use memmap2::MmapMut;
+use super::{Directory, FileKind, Look, Stripe};
 use rustix::fs::{self, AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 use std::io;
@@ -88,8 +88,11 @@ impl PosixDirectory {
             striping: None,
             metadata_operations,
         };
-        if access == Access::ReadWrite && caching == Caching::Avoided {
-            let _ = directory.direct.set(directory.probe_direct());
+        if access == Access::ReadWrite
+            && caching == Caching::Avoided
+            && let Some(found) = directory.probe_direct()
+        {
+            let _ = directory.direct.set(found);
         }
         Ok(directory)
     }
@@ -155,48 +158,26 @@ impl PosixDirectory {
         }
     }
 
-    /// Writes a page past the cache and reads it back: some file systems take the flag and refuse the I/O.
-    fn probe_direct(&self) -> Result<(), String> {
-        let file =
-            self.nameless_file(OFlags::DIRECT).map_err(|error| format!("O_DIRECT is refused: {error}"))?;
-        let mut page = page().map_err(|error| error.to_string())?;
-        page.fill(0xC5);
-        match rustix::io::pwrite(&file, &page, 0) {
-            // A full file system can say no more; that it took the flag has to do.
-            Err(Errno::NOSPC | Errno::DQUOT) => return Ok(()),
-            written => written.map_err(|error| format!("O_DIRECT writes fail: {error}"))?,
-        };
-        page.fill(0);
-        let read = rustix::io::pread(&file, &mut page[..], 0);
-        let read = read.map_err(|error| format!("O_DIRECT reads fail: {error}"))?;
-        let same = read == page.len() && page.iter().all(|&byte| byte == 0xC5);
-        if same { Ok(()) } else { Err("O_DIRECT reads what was not written".to_owned()) }
-    }
-
-    /// A file that goes when it is closed, however we end, where the file system has such; else one that is removed at once.
-    fn nameless_file(&self, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    /// Whether direct I/O works here, by a file that goes when it is closed, or else one that is removed at once. `None` where
+    /// neither can be made, as on a full disk: the first container will tell.
+    fn probe_direct(&self) -> Option<Result<(), String>> {
         self.counted();
-        let nameless = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC | flags;
-        if let Ok(file) = fs::openat(&self.folder, ".", nameless, PRIVATE_FILE) {
-            return Ok(file);
+        if let Ok(found) = direct::probe(&self.folder) {
+            return Some(found);
         }
         let name = format!("probe.{}", rustix::process::getpid().as_raw_nonzero());
-        let file = self.open_at(&name, OFlags::CREATE | OFlags::RDWR | flags)?;
-        self.counted();
-        fs::unlinkat(&self.folder, &name, AtFlags::empty())?;
-        Ok(file)
+        let made = self.open_at(&name, OFlags::CREATE | OFlags::RDWR | OFlags::DIRECT);
+        let _ = self.remove(&name);
+        match made {
+            Ok(file) => Some(direct::writes_and_reads(&file)),
+            Err(error @ (Errno::INVAL | Errno::OPNOTSUPP)) => Some(Err(direct::refused(error))),
+            Err(_) => None,
+        }
     }
 
     /// Whether a file that was opened for direct I/O can be read so; asked once, for no file system answers in two ways.
     fn reads_direct(&self, file: &OwnedFd) -> bool {
-        let probe = || match page().map(|mut page| rustix::io::pread(file, &mut page[..], 0)) {
-            Ok(Err(error @ (Errno::INVAL | Errno::OPNOTSUPP))) => {
-                Err(format!("O_DIRECT reads fail: {error}"))
-            }
-            // Anything else is not about direct I/O, and whoever reads meets it again.
-            _ => Ok(()),
-        };
-        self.direct.get_or_init(probe).is_ok()
+        self.direct.get_or_init(|| direct::reads(file)).is_ok()
     }
 
     fn open_kind(&self, name: &str, kind: FileKind, flags: OFlags) -> io::Result<Arc<OwnedFd>> {
@@ -208,7 +189,7 @@ impl PosixDirectory {
                 Ok(file) if self.reads_direct(&file) => return Ok(Arc::new(file)),
                 Ok(_) => {}
                 Err(error @ (Errno::INVAL | Errno::OPNOTSUPP)) => {
-                    let _ = self.direct.set(Err(format!("O_DIRECT is refused: {error}")));
+                    let _ = self.direct.set(Err(direct::refused(error)));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -313,11 +294,6 @@ impl Directory for PosixDirectory {
     fn metadata_operations(&self) -> u64 {
         self.metadata_operations.load(Ordering::Relaxed)
     }
-}
-
-/// A page that direct I/O takes.
-fn page() -> io::Result<MmapMut> {
-    MmapMut::map_anon(ALIGNMENT_BYTES as usize)
 }
 
 fn refused(path: &Path, reason: &str) -> io::Error {
