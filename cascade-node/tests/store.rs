@@ -5,9 +5,10 @@ use std::ptr::NonNull;
 
 use cascade_core::hazard::{self, Reader};
 use cascade_core::key::BlockKey;
+use cascade_core::page::HOLD_CELLS;
 use cascade_core::piece::{PieceId, PieceMeta, seal};
 use cascade_core::policy;
-use cascade_core::request::Verdict;
+use cascade_core::request::{Ticket, Verdict};
 use cascade_core::segment::{ARENAS_MAX, Geometry, Segment};
 use cascade_core::slot::{SlotRef, Snapshot, State};
 use cascade_core::sync::Ordering;
@@ -104,6 +105,43 @@ fn a_put_is_found_with_its_bytes_and_the_first_one_wins() {
     assert_eq!(find(&store, 1), Some(first));
     assert_eq!(store.counters().put_conflicts, 1);
     assert_eq!(store.free_slots(PIECE), 7);
+}
+
+#[test]
+fn what_the_node_keeps_stays_with_all_that_is_above_it() {
+    let mut store = store(segment(1), 1);
+    (1..=4).for_each(|i| assert_eq!(put(&mut store, i, PIECE).unwrap().0, Verdict::Fresh));
+    let (first, second) = (Ticket::new(1, 0), Ticket::new(2, 1));
+    let tail = PieceId::sole(key(4));
+    assert!(store.keep(1, first, &tail, 10) && store.keep(1, second, &tail, 20));
+    assert!(!store.keep(1, first, &PieceId::sole(key(9)), 10), "it is not there");
+    for i in 100..120 {
+        assert_eq!(put(&mut store, i, PIECE).unwrap().0, Verdict::Fresh, "the others' slots are enough");
+    }
+    let is_there = |store: &Store| [1, 2, 4].map(|i| find(store, i).is_some());
+    assert_eq!((is_there(&store), find(&store, 3)), ([true; 3], None), "block 3 is in another chain");
+    assert!(store.unkeep(1, first) && !store.unkeep(1, first));
+    store.evict_all();
+    assert_eq!(is_there(&store), [true; 3]);
+    store.lapse(20);
+    assert_eq!((store.kept(), store.counters().lapsed_keeps), (0, 1));
+    store.evict_all();
+    assert_eq!(is_there(&store), [false; 3]);
+}
+
+#[test]
+fn a_client_keeps_so_many_chains_and_no_more() {
+    let mut store = store(segment(1), 1);
+    store.admit(2);
+    assert_eq!(put(&mut store, 1, PIECE).unwrap().0, Verdict::Fresh);
+    let keep = |store: &mut Store, page, n| store.keep(page, Ticket::new(n, 0), &PieceId::sole(key(1)), 10);
+    assert!(keep(&mut store, 2, 1));
+    (1..=2 * HOLD_CELLS as u64).for_each(|n| assert!(keep(&mut store, 1, n)));
+    assert_eq!(store.kept(), HOLD_CELLS + 1);
+    assert!(!store.unkeep(1, Ticket::new(1, 0)), "the oldest went");
+    assert!(store.unkeep(1, Ticket::new(2 * HOLD_CELLS as u64, 0)) && store.unkeep(2, Ticket::new(1, 0)));
+    store.forget(1);
+    assert_eq!(store.kept(), 0);
 }
 
 #[test]

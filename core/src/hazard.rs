@@ -78,6 +78,11 @@ impl Scan {
         self.named.extend(cells.iter().map(|cell| cell.load(Ordering::Acquire)).filter(|&word| word != 0));
     }
 
+    /// Counts in a claim of the node's own, which needs no cell.
+    pub fn name(&mut self, target: SlotRef) {
+        self.named.push(target.pack());
+    }
+
     /// Ends the looking; now [`Scan::names`] may be asked.
     pub fn finish(&mut self) {
         self.named.sort_unstable();

@@ -17,6 +17,7 @@ pub mod arena;
 pub mod bell;
 pub mod breaker;
 pub mod catalog;
+pub mod chain;
 pub mod checksum;
 pub mod copy;
 pub mod flow;

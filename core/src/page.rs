@@ -1,10 +1,11 @@
 //! A client's page: everything it writes for the node to read, and the little that the node writes back.
 //!
 //! Drawn in `core/docs/layout.md`. Pages lie side by side in one file; a client holds a lock on the byte range of its
-//! own. Invariants: hazards, holds, ring tail, touches and the sleep flag are the client's; ring head, grants and
+//! own. Invariants: hazards, holds, ring tail, touches, chain area and the sleep flag are the client's; ring head, grants and
 //! completions are the node's; each group has its own cache lines. All zeroes is an empty page, so a dead client's
 //! claims are dropped by zeroing it.
 
+use crate::chain::{ChainArea, KEY_WORDS};
 use crate::grant::{LANE_WORDS, Lane};
 use crate::request::{COMPLETION_WORDS, Completion, REQUEST_WORDS, Ticket};
 use crate::ring::Ring;
@@ -24,6 +25,10 @@ pub const COMPLETIONS: usize = in_models(128, 1);
 pub const RING_ENTRIES: usize = in_models(512, 1);
 /// Matched chains that may wait to be noted.
 pub const TOUCH_NOTES: usize = in_models(256, 1);
+/// Keys of a chain that are handed to the node at once.
+pub const CHAIN_KEYS: usize = in_models(512, 1);
+/// Shares that one question about a chain may be about.
+pub const CHAIN_SHARES: usize = in_models(64, 1);
 
 /// The first number; in a model the second: loom keeps the history of every word, so its pages are small.
 const fn in_models(real: usize, small: usize) -> usize {
@@ -45,8 +50,10 @@ const GRANTS: usize = HOLDS + HOLD_CELLS;
 const ANSWERS: usize = GRANTS + LANES * LANE_WORDS;
 const REQUESTS: usize = ANSWERS + COMPLETIONS * COMPLETION_WORDS;
 const NOTES: usize = REQUESTS + RING_ENTRIES * REQUEST_WORDS;
+const KEYS: usize = NOTES + TOUCH_NOTES * NOTE_WORDS;
+const SHARES: usize = KEYS + CHAIN_KEYS * KEY_WORDS;
 /// Words of a page that mean something.
-pub const PAGE_WORDS: usize = NOTES + TOUCH_NOTES * NOTE_WORDS;
+pub const PAGE_WORDS: usize = SHARES + CHAIN_SHARES;
 /// Bytes from one page to the next: whole memory pages on every architecture.
 pub const PAGE_BYTES: usize = (PAGE_WORDS * WORD_BYTES).next_multiple_of(1 << 16);
 
@@ -148,6 +155,11 @@ impl<'m> Page<'m> {
         Touches::new(&self.words[TOUCHED], &self.words[NOTES..][..TOUCH_NOTES * NOTE_WORDS])
     }
 
+    /// What this client asks about chains.
+    pub fn chain(&self) -> ChainArea<'m> {
+        ChainArea::new(&self.words[KEYS..SHARES], &self.words[SHARES..][..CHAIN_SHARES])
+    }
+
     /// Empties the page. Only the node calls this, and only when its client is dead or has left.
     pub fn clear(&self) {
         for word in &self.words[OWNER + 1..] {
@@ -162,7 +174,10 @@ impl<'m> Page<'m> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::key::BlockKey;
+    use crate::rule::Share;
     use crate::sync::zeroed_words;
+    use std::vec::Vec;
 
     #[test]
     fn a_scan_looks_at_used_cells_only() {
@@ -187,6 +202,10 @@ mod tests {
         assert_eq!(page.lane_for(1).unwrap().outstanding(), 0);
         assert!(page.completion(Ticket::new(1, COMPLETIONS as u16)).is_none());
         assert!(page.ring().push(&[u64::MAX; REQUEST_WORDS]).is_some());
+        assert_eq!(page.touches().read(0, |_| {}), 0);
+        page.chain().lay_keys(&[BlockKey::from_bytes([0xff; 32]); CHAIN_KEYS]);
+        assert_eq!(page.chain().shares(CHAIN_SHARES).collect::<Vec<_>>(), [Share::default(); CHAIN_SHARES]);
+        page.chain().lay_shares(&[Share::new(u16::MAX, u16::MAX); CHAIN_SHARES]);
         assert_eq!(page.touches().read(0, |_| {}), 0);
         page.clear();
         assert!(words.iter().all(|word| word.load(Ordering::Relaxed) == 0));

@@ -5,7 +5,9 @@
 //! names the completion entry in the client's own page that it occupies until answered, so the node never waits for a
 //! client.
 
+use crate::chain::{CHAIN_BLOCKS_MAX, CHAIN_PIECES_MAX, Located};
 use crate::key::BlockKey;
+use crate::page::{CHAIN_KEYS, CHAIN_SHARES};
 use crate::piece::{PieceId, PieceMeta};
 use crate::slot::SlotRef;
 use crate::sync::{AtomicU64, Ordering};
@@ -75,7 +77,7 @@ pub enum Request {
         /// The slot.
         slot: SlotRef,
     },
-    /// Nobody waits for this answer any more.
+    /// Nobody waits for this answer any more, nor needs what the node keeps for it.
     Cancel {
         /// The ticket of the request.
         ticket: Ticket,
@@ -85,6 +87,42 @@ pub enum Request {
         /// Where the answer goes.
         ticket: Ticket,
     },
+    /// Take up this many keys of my chain area: the next of the chain that I am going to ask about.
+    Keys {
+        /// Where in the chain the first of them belongs: as many as were taken up before, or 0 to begin anew.
+        first: u32,
+        /// How many, at least one.
+        count: u32,
+    },
+    /// How much of the chain that was taken up is usable, wherever it lies? Answered without waiting for any tier.
+    #[doc(alias = "lookup")]
+    Locate(Question),
+    /// Bring what is usable of the chain that was taken up into memory, and keep it there until I cancel.
+    #[doc(alias = "prefetch")]
+    #[doc(alias = "onboard")]
+    Promote(Question),
+}
+
+/// A question about the chain that was taken up; it ends the taking up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Blocks of the chain. If that is not what was taken up (a node died in between), nothing of it is usable.
+    pub blocks: u32,
+    /// Shares in the chain area, at least one.
+    pub shares: u32,
+    /// When it comes too late, in nanoseconds of CLOCK_MONOTONIC.
+    pub deadline_ns: u64,
+    /// Where the answer goes.
+    pub ticket: Ticket,
+}
+
+impl Question {
+    fn is_sound(&self) -> bool {
+        let (blocks, shares) = (self.blocks as usize, self.shares as usize);
+        blocks <= CHAIN_BLOCKS_MAX
+            && (1..=CHAIN_SHARES).contains(&shares)
+            && blocks * shares <= CHAIN_PIECES_MAX
+    }
 }
 
 /// Words that are no request.
@@ -120,6 +158,15 @@ impl Request {
             Request::Cancel { ticket } => (words[0], words[1]) = (5, ticket.0),
             Request::Flush { ticket } => (words[0], words[1]) = (6, ticket.0),
             Request::Discard { slot } => (words[0], words[2]) = (7, slot.pack()),
+            Request::Keys { first, count } => {
+                (words[0], words[3]) = (8, u64::from(*first) | u64::from(*count) << 32);
+            }
+            Request::Locate(question) | Request::Promote(question) => {
+                words[0] = if matches!(self, Request::Locate(_)) { 9 } else { 10 };
+                words[1] = question.ticket.0;
+                words[2] = question.deadline_ns;
+                words[3] = u64::from(question.blocks) | u64::from(question.shares) << 32;
+            }
         }
         words
     }
@@ -156,6 +203,22 @@ impl Request {
             5 => Request::Cancel { ticket: ticket.ok_or(malformed)? },
             6 => Request::Flush { ticket: ticket.ok_or(malformed)? },
             7 => Request::Discard { slot: slot? },
+            8 => {
+                let (first, count) = (words[3] as u32, (words[3] >> 32) as u32);
+                let is_sound = (1..=CHAIN_KEYS).contains(&(count as usize))
+                    && first as usize + count as usize <= CHAIN_BLOCKS_MAX;
+                is_sound.then_some(Request::Keys { first, count }).ok_or(malformed)?
+            }
+            9 | 10 => {
+                let question = Question {
+                    blocks: words[3] as u32,
+                    shares: (words[3] >> 32) as u32,
+                    deadline_ns: words[2],
+                    ticket: ticket.ok_or(malformed)?,
+                };
+                let kind = if code == 9 { Request::Locate } else { Request::Promote };
+                question.is_sound().then(|| kind(question)).ok_or(malformed)?
+            }
             _ => return Err(malformed),
         })
     }
@@ -181,10 +244,18 @@ pub enum Verdict {
     Expired = 7,
     /// Everything before it is done.
     Flushed = 8,
+    /// How much of the chain is usable stands in the answer.
+    Located = 9,
+    /// What could be brought of the chain is in memory and kept there.
+    Promoted = 10,
+    /// Not brought: it would come too late, or the node has too much to bring. What was in memory is kept.
+    Declined = 11,
+    /// Not brought: the tier that has it is given up for now. What was in memory is kept.
+    Fenced = 12,
 }
 
 impl Verdict {
-    const ALL: [Verdict; 8] = [
+    const ALL: [Verdict; 12] = [
         Verdict::Fresh,
         Verdict::AlreadyPresent,
         Verdict::NoRoom,
@@ -193,6 +264,10 @@ impl Verdict {
         Verdict::Granted,
         Verdict::Expired,
         Verdict::Flushed,
+        Verdict::Located,
+        Verdict::Promoted,
+        Verdict::Declined,
+        Verdict::Fenced,
     ];
 }
 
@@ -214,7 +289,15 @@ impl<'m> Completion<'m> {
 
     /// Answers. Only the node calls this, once a ticket.
     pub fn answer(&self, ticket: Ticket, verdict: Verdict) {
-        self.words[1].store(verdict as u64, Ordering::Relaxed);
+        self.answer_with(ticket, verdict, Located::default());
+    }
+
+    /// [`Completion::answer`] to a question about a chain.
+    pub fn answer_with(&self, ticket: Ticket, verdict: Verdict, located: Located) {
+        let values = [verdict as u64, located.blocks as u64, located.memory_blocks as u64, located.tiers];
+        for (word, value) in self.words[1..].iter().zip(values) {
+            word.store(value, Ordering::Relaxed);
+        }
         // Release: pairs with the Acquire in `poll`.
         self.words[0].store(ticket.0, Ordering::Release);
     }
@@ -227,6 +310,14 @@ impl<'m> Completion<'m> {
         }
         let code = self.words[1].load(Ordering::Relaxed);
         Verdict::ALL.into_iter().find(|verdict| *verdict as u64 == code)
+    }
+
+    /// What the answer that was polled says about the chain, if it was about one. The words are claims of the node's: a
+    /// chain has no more blocks than were asked about.
+    pub fn located(&self) -> Located {
+        let value = |at: usize| self.words[at].load(Ordering::Relaxed);
+        let blocks = value(2) as usize;
+        Located { blocks, memory_blocks: (value(3) as usize).min(blocks), tiers: value(4) }
     }
 }
 
@@ -262,8 +353,68 @@ mod tests {
             slot.clone().prop_map(|slot| Request::Suspect { slot }),
             slot.prop_map(|slot| Request::Discard { slot }),
             ticket.clone().prop_map(|ticket| Request::Cancel { ticket }),
-            ticket.prop_map(|ticket| Request::Flush { ticket }),
+            ticket.clone().prop_map(|ticket| Request::Flush { ticket }),
+            (0..CHAIN_BLOCKS_MAX - CHAIN_KEYS, 1..=CHAIN_KEYS)
+                .prop_map(|(first, count)| Request::Keys { first: first as u32, count: count as u32 }),
+            (questions(ticket), any::<bool>()).prop_map(|(question, promotes)| {
+                if promotes { Request::Promote(question) } else { Request::Locate(question) }
+            }),
         ]
+    }
+
+    fn questions(ticket: impl Strategy<Value = Ticket>) -> impl Strategy<Value = Question> {
+        (0..=CHAIN_BLOCKS_MAX, 1..=CHAIN_SHARES, any::<u64>(), ticket).prop_map(
+            |(blocks, shares, deadline_ns, ticket)| Question {
+                blocks: blocks.min(CHAIN_PIECES_MAX / shares) as u32,
+                shares: shares as u32,
+                deadline_ns,
+                ticket,
+            },
+        )
+    }
+
+    #[test]
+    fn a_question_beyond_the_bounds_is_refused() {
+        let ticket = Ticket::new(1, 0);
+        let is_refused = |request: Request| Request::decode(&request.encode()).is_err();
+        let question = |blocks: usize, shares: usize| Question {
+            blocks: blocks as u32,
+            shares: shares as u32,
+            deadline_ns: 0,
+            ticket,
+        };
+        for kind in [Request::Locate, Request::Promote] {
+            assert!(!is_refused(kind(question(CHAIN_BLOCKS_MAX, 1))));
+            assert!(!is_refused(kind(question(CHAIN_PIECES_MAX / CHAIN_SHARES, CHAIN_SHARES))));
+            assert!(is_refused(kind(question(CHAIN_BLOCKS_MAX + 1, 1))));
+            assert!(is_refused(kind(question(CHAIN_PIECES_MAX / CHAIN_SHARES + 1, CHAIN_SHARES))));
+            assert!(is_refused(kind(question(1, CHAIN_SHARES + 1))));
+            assert!(is_refused(kind(question(1, 0))));
+            assert!(is_refused(kind(question(u32::MAX as usize, u32::MAX as usize))));
+        }
+        let keys = |first: usize, count: usize| Request::Keys { first: first as u32, count: count as u32 };
+        assert!(!is_refused(keys(CHAIN_BLOCKS_MAX - CHAIN_KEYS, CHAIN_KEYS)));
+        assert!(is_refused(keys(CHAIN_BLOCKS_MAX - CHAIN_KEYS + 1, CHAIN_KEYS)));
+        assert!(is_refused(keys(0, CHAIN_KEYS + 1)));
+        assert!(is_refused(keys(0, 0)));
+        assert!(is_refused(keys(u32::MAX as usize, 1)));
+    }
+
+    #[test]
+    fn an_answer_about_a_chain_brings_what_is_usable_of_it() {
+        let words = crate::sync::zeroed_words(COMPLETION_WORDS);
+        let entry = Completion::new(&words);
+        let located = Located { blocks: 7, memory_blocks: 3, tiers: 0b10 };
+        entry.answer_with(Ticket::new(1, 0), Verdict::Located, located);
+        assert_eq!(entry.poll(Ticket::new(1, 0)), Some(Verdict::Located));
+        assert_eq!(entry.located(), located);
+        entry.answer(Ticket::new(2, 0), Verdict::Fresh);
+        assert_eq!(
+            (entry.poll(Ticket::new(2, 0)), entry.located()),
+            (Some(Verdict::Fresh), Located::default())
+        );
+        entry.answer_with(Ticket::new(3, 0), Verdict::Promoted, Located { memory_blocks: 9, ..located });
+        assert_eq!(entry.located().memory_blocks, 7, "a word that was overwritten by somebody");
     }
 
     proptest! {

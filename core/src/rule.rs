@@ -76,6 +76,25 @@ impl Share {
         Self { rule, ..self }
     }
 
+    /// The share as a word of the chain area. Of its rule only the reach is kept: a window of one block stands for the last
+    /// state.
+    pub const fn to_word(self) -> u64 {
+        let reach = match self.rule {
+            Rule::Prefix => 0,
+            rule => rule.reach_blocks() as u64,
+        };
+        self.rank as u64 | (self.group as u64) << 16 | reach << 32
+    }
+
+    /// The share in a word; every word is one.
+    pub const fn from_word(word: u64) -> Self {
+        let rule = match (word >> 32) as u32 {
+            0 => Rule::Prefix,
+            blocks => Rule::Window { blocks },
+        };
+        Self { rank: word as u16, group: (word >> 16) as u16, rule }
+    }
+
     /// Its piece of a block.
     pub const fn piece(&self, key: BlockKey) -> PieceId {
         PieceId { key, rank: self.rank, group: self.group }
@@ -100,10 +119,12 @@ pub struct Probe {
 /// First it goes forwards over the shares that need every block, up to the first that is missing; then backwards from there
 /// over the others, until each has what it needs. A piece that is missing in a window rules out every length
 /// whose window has it, so the search for a full one goes on before it: each piece is looked for once at most.
+///
+/// The shares are borrowed, or its own where a walk outlasts a call.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Walk<'s> {
-    shares: &'s [Share],
+pub struct Walk<S> {
+    shares: S,
     /// The longest length that nothing speaks against so far.
     length: usize,
     /// Blocks back from the end that the way backwards goes.
@@ -125,21 +146,22 @@ enum Leg {
     All,
 }
 
-impl<'s> Walk<'s> {
+impl<S: AsRef<[Share]>> Walk<S> {
     /// A search in a chain of so many blocks. Without shares nothing is usable.
-    pub fn new(blocks: usize, shares: &'s [Share]) -> Self {
+    pub fn new(blocks: usize, shares: S) -> Self {
         Self::start(blocks, shares, Leg::Prefixes)
     }
 
     /// The same search from the end, for who has claimed the last block. No block is evicted before its children, so one that
     /// is seen after its child was seen stays as long as that does; one that is seen before may go until the child comes.
-    pub fn backwards(blocks: usize, shares: &'s [Share]) -> Self {
+    pub fn backwards(blocks: usize, shares: S) -> Self {
         Self::start(blocks, shares, Leg::All)
     }
 
-    fn start(blocks: usize, shares: &'s [Share], leg: Leg) -> Self {
-        let length = if shares.is_empty() { 0 } else { blocks };
-        let back = shares.iter().filter(|share| leg == Leg::All || share.rule != Rule::Prefix);
+    fn start(blocks: usize, shares: S, leg: Leg) -> Self {
+        let all = shares.as_ref();
+        let length = if all.is_empty() { 0 } else { blocks };
+        let back = all.iter().filter(|share| leg == Leg::All || share.rule != Rule::Prefix);
         let reach = back.map(|share| share.rule.reach_blocks()).max().unwrap_or(0);
         Self { shares, length, reach, leg, step: 0, share: 0 }
     }
@@ -155,9 +177,19 @@ impl<'s> Walk<'s> {
         self.length
     }
 
+    /// The shares that it goes by.
+    pub fn shares(&self) -> &[Share] {
+        self.shares.as_ref()
+    }
+
+    /// Gives the shares back, for the next walk.
+    pub fn into_shares(self) -> S {
+        self.shares
+    }
+
     /// Whether the block that the walk stands at is required of a share on this leg.
     fn requires(&self, share: usize) -> bool {
-        match (self.leg, self.shares[share].rule) {
+        match (self.leg, self.shares.as_ref()[share].rule) {
             (Leg::Prefixes, rule) => rule == Rule::Prefix,
             (Leg::Windows, Rule::Prefix) => false,
             (Leg::Windows | Leg::All, rule) => self.step < rule.reach_blocks(),
@@ -165,7 +197,7 @@ impl<'s> Walk<'s> {
     }
 }
 
-impl Iterator for Walk<'_> {
+impl<S: AsRef<[Share]>> Iterator for Walk<S> {
     type Item = Probe;
 
     #[inline]
@@ -182,7 +214,7 @@ impl Iterator for Walk<'_> {
                     return None;
                 }
                 (self.leg, self.step) = (Leg::Windows, 0);
-            } else if self.share == self.shares.len() {
+            } else if self.share == self.shares.as_ref().len() {
                 (self.step, self.share) = (self.step + 1, 0);
             } else {
                 let share = self.share;

@@ -30,7 +30,7 @@ fn longest(presence: &Presence, shares: &[Share]) -> usize {
 }
 
 /// A walk's answer, drawing `ahead` probes at a time, and what was looked at.
-fn walked(presence: &Presence, mut walk: Walk<'_>, ahead: usize) -> (usize, Vec<Probe>) {
+fn walked(presence: &Presence, mut walk: Walk<impl AsRef<[Share]>>, ahead: usize) -> (usize, Vec<Probe>) {
     let mut looked_at = Vec::new();
     loop {
         let drawn: Vec<Probe> = walk.by_ref().take(ahead).collect();
@@ -93,6 +93,10 @@ proptest! {
                 prop_assert!(needed.into_iter().all(|block| distinct.contains(&(block, i))), "taken for granted");
             }
         }
+        let as_the_node_reads_them: Vec<Share> =
+            shares.iter().map(|share| Share::from_word(share.to_word())).collect();
+        let (length, _) = walked(&presence, Walk::new(presence.len(), as_the_node_reads_them), ahead);
+        prop_assert_eq!(length, longest(&presence, &shares), "a share changes in its word");
     }
 }
 

@@ -4,9 +4,10 @@
 //! The input is a list of (word, value): pages are large, and what matters is a few words that fit together.
 #![no_main]
 
+use cascade_core::chain::{CHAIN_PIECES_MAX, Located};
 use cascade_core::hazard::Scan;
 use cascade_core::page::{
-    COMPLETIONS, HAZARD_CELLS, HOLD_CELLS, LANES, PAGE_WORDS, Page, RING_ENTRIES, TOUCH_NOTES,
+    CHAIN_KEYS, CHAIN_SHARES, COMPLETIONS, HAZARD_CELLS, HOLD_CELLS, LANES, PAGE_WORDS, Page, RING_ENTRIES, TOUCH_NOTES,
 };
 use cascade_core::request::{REQUEST_WORDS, Request, Ticket, Verdict};
 use cascade_core::slot::SlotRef;
@@ -39,6 +40,19 @@ fuzz_target!(|bytes: &[u8]| {
                     if let Some(completion) = page.completion(ticket) {
                         completion.answer(ticket, Verdict::Flushed);
                         assert_eq!(completion.poll(ticket), Some(Verdict::Flushed));
+                    }
+                }
+                Ok(Request::Keys { count, .. }) => {
+                    assert_eq!(page.chain().keys(count as usize).count(), count as usize);
+                    assert!(count as usize <= CHAIN_KEYS);
+                }
+                Ok(Request::Locate(question) | Request::Promote(question)) => {
+                    let shares: Vec<_> = page.chain().shares(question.shares as usize).collect();
+                    assert!(shares.len() == question.shares as usize && shares.len() <= CHAIN_SHARES);
+                    assert!(question.blocks as usize * shares.len() <= CHAIN_PIECES_MAX);
+                    if let Some(completion) = page.completion(question.ticket) {
+                        completion.answer_with(question.ticket, Verdict::Located, Located::in_memory(1));
+                        assert_eq!(completion.located(), Located::in_memory(1));
                     }
                 }
                 Ok(_) => {}

@@ -7,12 +7,14 @@
 
 mod golden;
 
+use cascade_core::chain::Located;
 use cascade_core::checksum::Crc32c;
 use cascade_core::index::{BUCKET_WORDS, Index, Location};
 use cascade_core::key::{BlockKey, Namespace, block_key, chain, wrapped_key};
 use cascade_core::page::{PAGE_BYTES, PAGE_WORDS, Page};
 use cascade_core::piece::{PieceId, PieceMeta, seal};
-use cascade_core::request::{COMPLETION_WORDS, Completion, Request, Ticket, Verdict};
+use cascade_core::request::{COMPLETION_WORDS, Completion, Question, Request, Ticket, Verdict};
+use cascade_core::rule::{Rule, Share};
 use cascade_core::segment::{Geometry, HEADER_BYTES, Segment};
 use cascade_core::slot::{Event, LINE_WORDS, Line, SlotRef, State};
 use cascade_core::sync::{AtomicU64, Ordering, zeroed_words};
@@ -87,6 +89,7 @@ fn requests_lie_in_the_ring_as_they_always_did() {
     let mut golden = Golden::new("requests", SEGMENT);
     let ticket = Ticket::new(0x0123_4567_89ab, 0x0042);
     let parent = BlockKey::from_bytes([0xee; 32]);
+    let question = Question { blocks: 0x1234, shares: 0x21, deadline_ns: 0x5678_9abc_def0, ticket };
     let requests = [
         ("commit", Request::Commit { slot: SLOT, meta: meta(), parent, ticket: Some(ticket) }),
         ("commit, nobody waits", Request::Commit { slot: SLOT, meta: meta(), parent, ticket: None }),
@@ -96,6 +99,9 @@ fn requests_lie_in_the_ring_as_they_always_did() {
         ("cancel", Request::Cancel { ticket }),
         ("flush", Request::Flush { ticket }),
         ("discard", Request::Discard { slot: SLOT }),
+        ("keys", Request::Keys { first: 0x0a00, count: 0x01ff }),
+        ("locate", Request::Locate(question)),
+        ("promote", Request::Promote(question)),
     ];
     for (name, request) in requests {
         golden.words(name, &request.encode());
@@ -113,6 +119,12 @@ fn requests_lie_in_the_ring_as_they_always_did() {
         let words = zeroed_words(COMPLETION_WORDS);
         Completion::new(&words).answer(ticket, verdict);
         golden.words(&format!("completion {verdict:?}"), &values(&words));
+    }
+    let located = Located { blocks: 0x0a0b, memory_blocks: 0x0102, tiers: 0b101 };
+    for verdict in [Verdict::Located, Verdict::Promoted, Verdict::Declined, Verdict::Fenced] {
+        let words = zeroed_words(COMPLETION_WORDS);
+        Completion::new(&words).answer_with(ticket, verdict, located);
+        golden.words(&format!("completion {verdict:?} of a chain"), &values(&words));
     }
     golden.compare();
 }
@@ -236,6 +248,16 @@ fn the_groups_of_a_client_page_lie_where_they_always_lay() {
     golden.words(
         &format!("touch, {pairs}"),
         &changed(&|| page.touches().note(Touch { tail: SLOT, blocks: 5 })),
+    );
+    golden.words(
+        &format!("two keys of a chain, {pairs}"),
+        &changed(&|| page.chain().lay_keys(&[meta().id.key, BlockKey::from_bytes([0xee; 32])])),
+    );
+    let share = Share::new(0x1122, 0x3344);
+    let shares = [share, share.under(Rule::Window { blocks: 0x5566_7788 }), share.under(Rule::LastState)];
+    golden.words(
+        &format!("shares: every block, a window of 55667788, the last state, {pairs}"),
+        &changed(&|| page.chain().lay_shares(&shares)),
     );
     golden.words("words of a page, bytes to the next", &[PAGE_WORDS as u64, PAGE_BYTES as u64]);
     golden.compare();

@@ -23,6 +23,12 @@ pub struct Counters {
     pub touched_chains: u64,
     /// Blocks in those chains.
     pub touched_blocks: u64,
+    /// Questions answered how much of a chain is usable.
+    pub located_chains: u64,
+    /// Questions answered for a chain to be brought into memory.
+    pub promoted_chains: u64,
+    /// Chains that were kept for a client that neither took them over nor let them go.
+    pub lapsed_keeps: u64,
     /// Blocks evicted for want of room.
     pub evicted_blocks: u64,
     /// Blocks dropped for another reason.

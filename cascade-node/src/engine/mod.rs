@@ -1,7 +1,8 @@
 //! The engine: one thread that owns a segment and serves its clients.
 //!
 //! The way of a put: a client takes a grant and posts a commit; `pump` turns to it, `service` reads its ring, `store`
-//! publishes it, `grants` fills its lane again and lets the flow decide whether `evict` must make room. The way of a death:
+//! publishes it, `grants` fills its lane again and lets the flow decide whether `evict` must make room. The way of a question
+//! about a chain: `service` hands its keys to `locate`, which looks at the books, and `keep` claims what is there. The way of a death:
 //! `clients` sees the pidfd or the lock, `service` buries. The way of a start: `plan` sizes, `memory` opens or adopts through
 //! the shm tier, `adopt` rebuilds, `door` opens, `reception` lets clients in.
 //!
@@ -15,6 +16,8 @@ mod discard;
 mod door;
 mod evict;
 mod grants;
+mod keep;
+mod locate;
 mod memory;
 mod metrics;
 mod numa;
@@ -32,6 +35,7 @@ mod verify;
 
 pub use adopt::Adopted;
 pub use counters::Counters;
+pub use locate::Whereabouts;
 pub use plan::{Plan, directory_of};
 pub use pump::Engine;
 pub use stop::{Ended, Stop};

@@ -19,13 +19,14 @@ use super::bell::Doorbell;
 use super::clients::{Clients, PageLock, is_locked};
 use super::door::Door;
 use super::grants::Grants;
+use super::locate::Chains;
 use super::memory::SegmentMemory;
 use super::metrics::MetricsFile;
 use super::plan::{Plan, directory_of};
 use super::service::answer;
 use super::stop::{Ended, Stop};
 use super::store::Store;
-use super::{EngineError, report};
+use super::{EngineError, now_ns, report};
 use crate::config::{Config, PolicyName};
 
 /// How long the pump looks for more before it sleeps.
@@ -66,6 +67,7 @@ pub struct Engine {
     pub(super) started: Instant,
     pub(super) epoch: u64,
     pub(super) grants: Grants,
+    pub(super) chains: Chains,
     pub(super) bell: Doorbell,
     pub(super) epoll: OwnedFd,
     /// The NUMA domain of each arena, where it has one.
@@ -116,6 +118,7 @@ impl Engine {
             metrics: MetricsFile::at(&config.metrics.textfile)
                 .map_err(EngineError::io("start the metrics' writer"))?,
             grants: Grants::new(&config.clients, flow),
+            chains: Chains::default(),
             bell: Doorbell::new()?,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)
                 .map_err(|error| EngineError::io("make an epoll")(error.into()))?,
@@ -247,6 +250,7 @@ impl Engine {
     /// What could not be removed.
     pub fn close(mut self) -> Result<String, EngineError> {
         self.store.segment().close();
+        self.store.keeps.clear();
         let deadline = Instant::now() + STOP_WAIT;
         let summary = report::summary(&self);
         report::post_metrics(&self);
@@ -273,6 +277,7 @@ impl Engine {
         for page in self.clients.pages() {
             worked |= self.serve(page);
         }
+        worked |= self.look_for_chains();
         if self.grants.waiting() > 0 {
             let clients = &self.clients;
             self.grants.retry(&mut self.store, &mut self.memory, |store, page, ticket, verdict| {
@@ -292,6 +297,7 @@ impl Engine {
             return;
         }
         self.housekept = Instant::now();
+        self.store.lapse(now_ns());
         self.store.settle();
         if self.clients.any_unwatched() {
             let pages_fd = self.memory.pages_fd();
@@ -333,7 +339,7 @@ impl Engine {
     fn patience(&self) -> Duration {
         if self.clients.any_without_bell() || self.grants.waiting() > 0 {
             Duration::from_millis(5)
-        } else if self.clients.any_unwatched() || !self.store.lingering.is_empty() {
+        } else if self.clients.any_unwatched() || !self.store.lingering.is_empty() || self.store.kept() > 0 {
             HOUSEKEEPING
         } else {
             Duration::from_millis(1000)

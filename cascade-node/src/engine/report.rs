@@ -82,6 +82,7 @@ fn status(engine: &Engine) -> Value {
         "catalog_bytes": engine.store.catalog.memory_bytes(),
         "blocks": engine.store.catalog.len(),
         "pieces": engine.store.catalog.pieces_total(),
+        "kept_chains": engine.store.kept(),
         "counters": engine.store.counters,
         "clients": clients,
         "tiers": { "shm": engine.memory.stats() },
@@ -127,6 +128,7 @@ fn metrics(engine: &Engine) -> String {
     let gauges = [
         ("blocks", engine.store.catalog.len() as u64),
         ("pieces", engine.store.catalog.pieces_total() as u64),
+        ("kept_chains", engine.store.kept() as u64),
         ("clients", engine.clients.len() as u64),
         ("backed_bytes", engine.store.backed_bytes()),
         ("free_bytes", engine.store.free_bytes()),

@@ -4,6 +4,7 @@
 //! client may still write stays its own until it is dead.
 
 use cascade_core::bell::Bell;
+use cascade_core::chain::Located;
 use cascade_core::page::RING_ENTRIES;
 use cascade_core::request::{Request, Ticket, Verdict};
 
@@ -95,11 +96,24 @@ impl Engine {
                 self.store.discard(slot);
             }
             Request::Cancel { ticket } => {
-                if self.grants.cancel(page, ticket) {
+                self.store.unkeep(page, ticket);
+                if self.grants.cancel(page, ticket) || self.chains.cancel(page, ticket) {
                     answer(&self.store, &self.clients, page, ticket, Verdict::Expired);
                 }
             }
             Request::Flush { ticket } => answer(&self.store, &self.clients, page, ticket, Verdict::Flushed),
+            Request::Keys { first, count } => {
+                if let Some(shared) = self.store.segment().page(page) {
+                    self.chains.take_up(page, &shared, first, count);
+                }
+            }
+            Request::Locate(question) | Request::Promote(question) => {
+                let promotes = matches!(request, Request::Promote(_));
+                let Some(shared) = self.store.segment().page(page) else { return };
+                if !self.chains.ask(page, &shared, question, promotes) {
+                    answer(&self.store, &self.clients, page, question.ticket, Verdict::Declined);
+                }
+            }
         }
     }
 
@@ -123,7 +137,14 @@ impl Engine {
                 self.door.shut(connection);
             }
         }
+        self.forget_wishes(page);
+        self.store.unkeep_all_of(page);
+    }
+
+    /// Drops what a client waits for.
+    fn forget_wishes(&mut self, page: u16) {
         self.grants.forget(page);
+        self.chains.forget(page);
     }
 
     /// Takes back all that a dead client held. Its complete commits are published first.
@@ -139,7 +160,7 @@ impl Engine {
         {
             self.door.shut(connection);
         }
-        self.grants.forget(page);
+        self.forget_wishes(page);
         self.store.counters.deaths += 1;
         self.store.forget(page);
     }
@@ -147,9 +168,21 @@ impl Engine {
 
 /// Writes an answer into the client's page and rings it if it sleeps.
 pub(super) fn answer(store: &Store, clients: &Clients, page: u16, ticket: Ticket, verdict: Verdict) {
+    answer_with(store, clients, page, ticket, verdict, Located::default());
+}
+
+/// [`answer`] to a question about a chain.
+pub(super) fn answer_with(
+    store: &Store,
+    clients: &Clients,
+    page: u16,
+    ticket: Ticket,
+    verdict: Verdict,
+    located: Located,
+) {
     let Some(shared) = store.segment().page(page) else { return };
     let Some(completion) = shared.completion(ticket) else { return };
-    completion.answer(ticket, verdict);
+    completion.answer_with(ticket, verdict, located);
     if Bell::new(shared.asleep()).must_ring()
         && let Some(bell) = clients.get(page).and_then(|client| client.bell.as_ref())
     {

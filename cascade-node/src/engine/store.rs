@@ -21,6 +21,7 @@ use cascade_core::sync::Ordering;
 use cascade_core::touch::Touch;
 
 use super::counters::Counters;
+use super::keep::Keep;
 
 /// Attempts to place a piece whose two buckets are full, each of which evicts one of the sixteen pieces in them.
 const BUCKET_EVICTIONS_MAX: usize = 4;
@@ -41,6 +42,8 @@ pub struct Store {
     pub(super) lingering: Vec<SlotRef>,
     /// Slots into which a tier wrote when the former owner died; in no other book.
     pub(super) loading: Vec<SlotRef>,
+    /// Chains that the node keeps in memory for clients.
+    pub(super) keeps: Vec<Keep>,
     /// Blocks that were adopted without their parents, by the parent's fingerprint.
     pub(super) orphans: HashMap<u64, Vec<BlockKey>>,
     pub(super) scan_buffer: Vec<u64>,
@@ -70,6 +73,7 @@ impl Store {
             near: HashMap::new(),
             lingering: Vec::new(),
             loading: Vec::new(),
+            keeps: Vec::new(),
             orphans: HashMap::new(),
             scan_buffer: Vec::new(),
             requests: 0,
@@ -111,6 +115,7 @@ impl Store {
         }
         self.granted.remove(&page);
         self.near.remove(&page);
+        self.unkeep_all_of(page);
         self.pages.retain(|&other| other != page);
         self.settle();
     }
@@ -301,7 +306,7 @@ impl Store {
         self.lingering.iter().any(|&slot| self.slot_bytes(slot) == slot_bytes)
     }
 
-    /// What clients claim at this moment.
+    /// What clients claim at this moment, and what is kept for them.
     pub(super) fn scan(&mut self) -> Scan {
         let mut scan = Scan::new(std::mem::take(&mut self.scan_buffer));
         for page in self.pages.iter().filter_map(|&page| self.segment.page(page)) {
@@ -309,6 +314,7 @@ impl Store {
                 scan.add(cells);
             }
         }
+        self.keeps.iter().for_each(|keep| scan.name(keep.slot));
         scan.finish();
         scan
     }

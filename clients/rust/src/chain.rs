@@ -116,7 +116,7 @@ impl Attachment {
         &self,
         keys: &[BlockKey],
         shares: &[Share],
-        mut walk: Walk<'_>,
+        mut walk: Walk<&[Share]>,
         is_known: impl Fn(&PieceId) -> bool,
     ) -> usize {
         let piece = |probe: Probe| shares[probe.share].piece(keys[probe.block]);

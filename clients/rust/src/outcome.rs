@@ -122,7 +122,13 @@ pub enum Committed {
 impl From<Verdict> for Committed {
     fn from(verdict: Verdict) -> Self {
         match verdict {
-            Verdict::Fresh | Verdict::Granted | Verdict::Flushed => Self::Fresh,
+            Verdict::Fresh
+            | Verdict::Granted
+            | Verdict::Flushed
+            | Verdict::Located
+            | Verdict::Promoted
+            | Verdict::Declined
+            | Verdict::Fenced => Self::Fresh,
             Verdict::AlreadyPresent => Self::AlreadyPresent,
             Verdict::NoRoom => Self::Refused(Refusal::NoRoom),
             Verdict::TooLarge => Self::Refused(Refusal::TooLarge),

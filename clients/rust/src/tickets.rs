@@ -4,7 +4,7 @@
 //! meets a new question. That is so when the ring has passed the last request that can be answered there:
 //!
 //! - a commit or flush is answered before the ring passes it, by whichever node comes to it;
-//! - a reserve may be made to wait, and answered at any time after the ring has passed it; but a cancel behind it strikes
+//! - a reserve or a question about a chain may be made to wait, and answered at any time after the ring has passed it; but a cancel behind it strikes
 //!   it from those that wait, and no node comes to what the ring has passed: after the cancel, nobody has it any more,
 //!   whether the node that took up the cancel knew of it or not.
 
@@ -21,7 +21,7 @@ pub(crate) struct Asked {
     pub(crate) position: u64,
     /// The epoch just before it was posted: no earlier node came to it.
     pub(crate) epoch: u64,
-    /// Whether the node may answer it later than it comes to it: a reserve.
+    /// Whether the node may answer it later than it comes to it: a reserve, a question about a chain.
     pub(crate) may_wait: bool,
 }
 
@@ -37,7 +37,8 @@ pub(crate) enum Answer {
 impl Asked {
     /// Notes what was asked at `position`, the epoch being that just before.
     pub(crate) fn new(request: &Request, ticket: Ticket, position: u64, epoch: u64) -> Self {
-        Self { ticket, position, epoch, may_wait: matches!(request, Request::Reserve { .. }) }
+        let may_wait = matches!(request, Request::Reserve { .. } | Request::Locate(_) | Request::Promote(_));
+        Self { ticket, position, epoch, may_wait }
     }
 
     /// The position behind which no answer comes any more, if that is known; `None` if it takes a cancel.
