@@ -3,6 +3,9 @@
 //! Invariants: a request has one slot from its first call to its last, and its number is what the kernel hands back; there are
 //! as many slots as entries, so the ring is never too small. Whoever submits lives as long as what it submitted: the kernel
 //! cancels the rest when that thread ends. Source: Axboe, "Efficient IO with io_uring" (2019).
+//!
+//! Absent on purpose: registered buffers. Shared memory is punched and backed anew while we have it open, and a registered page
+//! would go on being the old one. It would save about 0.02 processor seconds per GB (fio, `fixedbufs`), of 0.05.
 
 use super::request::Job;
 use super::sys::as_iovecs;
