@@ -11,4 +11,6 @@ suite::conformance! {
     reference_tier: crate::subjects::Reference;
     shm: crate::subjects::Shm;
     shm_loaded: crate::subjects::LoadedShm;
+    lustre: crate::subjects::Lustre;
+    lustre_loaded: crate::subjects::LoadedLustre;
 }

@@ -19,7 +19,8 @@ pub(crate) trait Subject {
         Library::from_entry(Self::ENTRY).unwrap()
     }
 
-    /// A configuration that opens in a scratch folder. It exports one memory of 1 MiB at least.
+    /// A configuration that opens in a scratch folder. A tier with memory exports one of 1 MiB at least; one with storage only
+    /// takes pieces of 1 MiB.
     fn config(scratch: &Path) -> String;
 
     /// Configurations that must be refused, each with a word that the refusal must have.
@@ -91,6 +92,63 @@ impl Subject for LoadedShm {
 
     fn bad_configs(scratch: &Path) -> Vec<(String, &'static str)> {
         Shm::bad_configs(scratch)
+    }
+}
+
+/// The file-system tier, linked.
+pub(crate) struct Lustre;
+
+impl Subject for Lustre {
+    type Tier = cascade_tier_lustre::LustreTier;
+    const ENTRY: Entry = cascade_tier_lustre::entry;
+
+    fn config(scratch: &Path) -> String {
+        json!({
+            "directory": scratch.join("store"),
+            "capacity_bytes": 64 << 20,
+            "container_bytes": 4 << 20,
+            "refresh_ms": 5,
+            "grace_ms": 100,
+        })
+        .to_string()
+    }
+
+    fn bad_configs(scratch: &Path) -> Vec<(String, &'static str)> {
+        let with = |field: &str, value: serde_json::Value| {
+            let mut config: serde_json::Value = serde_json::from_str(&Lustre::config(scratch)).unwrap();
+            config[field] = value;
+            config.to_string()
+        };
+        vec![
+            ("{".to_owned(), "EOF"),
+            ("{}".to_owned(), "directory"),
+            (with("directory", json!("here")), "absolute"),
+            (with("capacity_bytes", json!(1)), "capacity_bytes"),
+            (with("engine", json!("steam")), "steam"),
+            (with("colour", json!("red")), "colour"),
+        ]
+    }
+}
+
+/// The file-system tier as the node has it: loaded from its file, with threads that go through the page cache.
+pub(crate) struct LoadedLustre;
+
+impl Subject for LoadedLustre {
+    type Tier = cascade_tier_lustre::LustreTier;
+    const ENTRY: Entry = cascade_tier_lustre::entry;
+
+    fn library() -> Library {
+        Library::load(&plugin_file("lustre")).unwrap()
+    }
+
+    fn config(scratch: &Path) -> String {
+        let mut config: serde_json::Value = serde_json::from_str(&Lustre::config(scratch)).unwrap();
+        config["engine"] = json!("buffered");
+        config.to_string()
+    }
+
+    fn bad_configs(scratch: &Path) -> Vec<(String, &'static str)> {
+        Lustre::bad_configs(scratch)
     }
 }
 

@@ -15,7 +15,8 @@ pub fn node() -> PathBuf {
     BUILT
         .get_or_init(|| {
             let program = folder().join("cascade-node");
-            if !program.exists() || !folder().join("libcascade_tier_shm.so").exists() {
+            let tiers = ["libcascade_tier_shm.so", "libcascade_tier_lustre.so"];
+            if !program.exists() || tiers.iter().any(|tier| !folder().join(tier).exists()) {
                 build();
             }
             program
@@ -52,7 +53,7 @@ fn build() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = folder().parent().map(Path::to_owned).expect("a profile lies in the target folder");
     let built = Command::new(cargo)
-        .args(["build", "-p", "cascade-node", "-p", "cascade-tier-shm"])
+        .args(["build", "-p", "cascade-node", "-p", "cascade-tier-shm", "-p", "cascade-tier-lustre"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("CARGO_TARGET_DIR", target)
         .status();

@@ -3,7 +3,7 @@
 use super::Scratch;
 use crate::subjects::Subject;
 use cascade_tier::vtable::{Handle, Text, TextBuffer, Vtable};
-use cascade_tier::{ABI_VERSION, Status};
+use cascade_tier::{ABI_VERSION, Memory, Status};
 use std::ptr;
 
 fn table<S: Subject>() -> &'static Vtable {
@@ -36,7 +36,10 @@ pub(crate) fn null_is_refused_everywhere<S: Subject>() {
         assert_eq!((table.stats)(null, ptr::null_mut()), Status::INVALID);
         assert_eq!((table.close)(null, 0), Status::INVALID);
         assert_eq!((table.capabilities)(handle, ptr::null_mut()), Status::INVALID);
-        assert_eq!((table.export_memory)(handle, 0, ptr::null_mut()), Status::INVALID);
+        let mut memory = Memory::new("?", 0);
+        let has_memory = (table.export_memory)(handle, 0, &raw mut memory).is_ok();
+        let refusal = if has_memory { Status::INVALID } else { Status::NOT_FOUND };
+        assert_eq!((table.export_memory)(handle, 0, ptr::null_mut()), refusal);
         assert_eq!((table.export_memory)(handle, u64::MAX, ptr::null_mut()), Status::NOT_FOUND);
         assert_eq!((table.register_memory)(handle, ptr::null(), ptr::null_mut()), Status::INVALID);
         assert_eq!((table.stats)(handle, ptr::null_mut()), Status::INVALID);

@@ -40,10 +40,8 @@ pub(crate) fn closing_ends_what_is_under_way<S: Subject>() {
     let scratch = Scratch::new();
     for _ in 0..20 {
         let mut session = Session::open::<S>(&scratch);
-        let (source, _) = session.host_with_bytes(4096);
-        let target = session.exported(0, 4096);
-        let copies: Vec<_> = (0..8).map(|_| session.operation(Action::Copy { source, target })).collect();
-        session.offer(&copies);
+        let (moves, _) = session.moves(8);
+        session.offer(&moves);
         // The buffers go with the session: a tier that still used them would be found by the next round or a sanitizer.
         session.close(CloseMode::Unlink).unwrap();
     }
@@ -52,6 +50,9 @@ pub(crate) fn closing_ends_what_is_under_way<S: Subject>() {
 pub(crate) fn content_outlives_leave_but_not_discard<S: Subject>() {
     let scratch = Scratch::new();
     let mut session = Session::open::<S>(&scratch);
+    if !session.can(operation::COPY) {
+        return pieces_outlive_leave_but_not_discard::<S>(&scratch, session);
+    }
     let is_persistent = session.capabilities().has(feature::PERSISTENT);
     assert!(!session.capabilities().has(feature::ADOPTED));
     let (source, bytes) = session.host_with_bytes(4096);
@@ -68,6 +69,23 @@ pub(crate) fn content_outlives_leave_but_not_discard<S: Subject>() {
     let mut session = Session::open::<S>(&scratch);
     assert!(!session.capabilities().has(feature::ADOPTED));
     assert_ne!(session.read_back(there), bytes);
+    session.close(CloseMode::Unlink).unwrap();
+}
+
+fn pieces_outlive_leave_but_not_discard<S: Subject>(scratch: &Scratch, mut session: Session) {
+    assert!(session.capabilities().has(feature::PERSISTENT | feature::NEWS), "nobody would find its pieces");
+    let (source, bytes) = session.host_with_bytes(4096);
+    session.put(source, 0);
+    let kept = session.kept.clone();
+    session.close(CloseMode::Leave).unwrap();
+
+    let mut session = Session::open::<S>(scratch);
+    session.kept = kept;
+    assert_eq!(session.get_back(0, &bytes), bytes);
+    session.close(CloseMode::Discard).unwrap();
+
+    let mut session = Session::open::<S>(scratch);
+    assert_eq!(session.news_until_listed(), []);
     session.close(CloseMode::Unlink).unwrap();
 }
 
@@ -102,9 +120,8 @@ pub(crate) fn what_a_tier_can_do_is_consistent_and_constant<S: Subject>() {
     );
     assert_eq!(capabilities.piece_bytes_max > 0, capabilities.can(storage));
     assert_eq!(session.tier.event_fd().unwrap().is_some(), capabilities.has(feature::EVENT_FD));
-    let (source, _) = session.host_with_bytes(64);
-    let target = session.exported(0, 64);
-    session.perform(Action::Copy { source, target });
+    let (moves, _) = session.moves(1);
+    session.run(&moves);
     assert_eq!(session.capabilities(), capabilities);
 }
 

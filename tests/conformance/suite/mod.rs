@@ -4,6 +4,8 @@
 mod boundary;
 mod lifecycle;
 mod memory;
+mod moves;
+mod news;
 mod panics;
 mod requests;
 mod session;
@@ -12,6 +14,7 @@ mod storage;
 pub(crate) use boundary::*;
 pub(crate) use lifecycle::*;
 pub(crate) use memory::*;
+pub(crate) use news::*;
 pub(crate) use panics::*;
 pub(crate) use requests::*;
 pub(crate) use session::{Scratch, Session, USED_BYTES};
@@ -47,6 +50,9 @@ macro_rules! cases {
             a_stored_piece_loads_until_it_is_removed
             a_load_of_anything_but_the_very_piece_fails
             many_pieces_keep_apart
+            what_was_stored_is_synced_on_request
+            what_one_handle_left_is_news_of_the_next
+            two_handles_on_one_storage_see_each_others_pieces
             every_request_completes_exactly_once_in_any_order
             a_full_tier_takes_what_fits_and_goes_on_later
             an_empty_batch_is_no_request

@@ -1,43 +1,33 @@
 //! What holds for every request: one completion, whatever happens to it.
 
-use super::{Scratch, Session, USED_BYTES};
+use super::{Scratch, Session};
 use crate::subjects::Subject;
 use cascade_tier::capability::{feature, operation};
-use cascade_tier::{Action, MemoryRange, Operation, Status, monotonic_ns};
+use cascade_tier::{Action, MemoryRange, Status, monotonic_ns};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::HashSet;
-
-/// `count` copies of 512 bytes to different places, from different places.
-fn copies(session: &mut Session, count: u64) -> Vec<Operation> {
-    let (all, _) = session.host_with_bytes(count * 512);
-    let copy = |session: &mut Session, number: u64| {
-        let source = MemoryRange::new(all.memory, number * 512, 512);
-        let target = session.exported(number * 512, 512);
-        session.operation(Action::Copy { source, target })
-    };
-    (0..count).map(|number| copy(session, number)).collect()
-}
 
 pub(crate) fn every_request_completes_exactly_once_in_any_order<S: Subject>() {
     let scratch = Scratch::new();
     let mut session = Session::open::<S>(&scratch);
-    let operations = copies(&mut session, 1000);
+    let (operations, sent) = session.moves(1000);
     // The session fails on a completion that comes twice or from nowhere.
-    for completion in session.run(&operations) {
+    let completions = session.run(&operations);
+    for completion in &completions {
         assert_eq!((completion.status, completion.bytes), (Status::OK, 512));
     }
     assert_eq!(session.poll(usize::MAX), 0);
-    let arena = session.exported(0, 1000 * 512);
-    let Action::Copy { source, .. } = operations[0].action else { unreachable!("they are copies") };
-    let sent = session.bytes(MemoryRange { length: 1000 * 512, ..source }).to_vec();
-    assert_eq!(session.read_back(arena), sent);
+    for (place, (completion, sent)) in (0..).step_by(512).zip(completions.iter().zip(sent.chunks(512))) {
+        session.kept.insert(place, completion.extent);
+        assert_eq!(session.get_back(place, sent), sent);
+    }
 }
 
 pub(crate) fn a_full_tier_takes_what_fits_and_goes_on_later<S: Subject>() {
     let scratch = Scratch::new();
     let mut session = Session::open::<S>(&scratch);
     let depth = session.capabilities().queue_depth as usize;
-    let operations = copies(&mut session, depth as u64 + 50);
+    let (operations, _) = session.moves(depth as u64 + 50);
     let taken = session.offer(&operations);
     assert!((1..=depth).contains(&taken), "took {taken} with room for {depth}");
     let (rest, mut done) = (&operations[taken..], 0);
@@ -58,7 +48,7 @@ pub(crate) fn an_empty_batch_is_no_request<S: Subject>() {
 pub(crate) fn polling_with_little_room_loses_nothing<S: Subject>() {
     let scratch = Scratch::new();
     let mut session = Session::open::<S>(&scratch);
-    let operations = copies(&mut session, 12);
+    let (operations, _) = session.moves(12);
     let taken = session.offer(&operations);
     assert_eq!(session.poll(0), 0);
     let mut count = 0;
@@ -73,14 +63,11 @@ pub(crate) fn polling_with_little_room_loses_nothing<S: Subject>() {
 pub(crate) fn a_cancelled_request_completes_once_and_its_buffer_is_the_tiers_until_then<S: Subject>() {
     let scratch = Scratch::new();
     let mut session = Session::open::<S>(&scratch);
-    let arena = session.exported(0, USED_BYTES);
-    let (pattern, _) = session.host_with_bytes(USED_BYTES);
-    session.perform(Action::Copy { source: pattern, target: arena });
-    let expected = session.bytes(pattern)[..8192].to_vec();
+    let (pattern, expected) = session.host_with_bytes(8192);
+    session.put(pattern, 0);
     let targets: Vec<_> = (0..12).map(|_| session.host(8192)).collect();
-    let source = session.exported(0, 8192);
-    let loads: Vec<_> =
-        targets.iter().map(|&target| session.operation(Action::Copy { source, target })).collect();
+    let inward: Vec<_> = targets.iter().map(|&target| session.inward(0, target, &expected)).collect();
+    let loads: Vec<_> = inward.into_iter().map(|action| session.operation(action)).collect();
     let taken = session.offer(&loads);
     for load in &loads[..taken] {
         // Done already is no error of the host's: it could not know.
@@ -117,63 +104,81 @@ pub(crate) fn cancelling_what_is_not_under_way_is_not_found<S: Subject>() {
 pub(crate) fn an_expired_request_completes_as_expired_and_does_nothing<S: Subject>() {
     let scratch = Scratch::new();
     let mut session = Session::open::<S>(&scratch);
-    let (source, _) = session.host_with_bytes(4096);
-    let target = session.exported(0, 4096);
-    let before = session.read_back(target);
-    let operation = session.operation(Action::Copy { source, target });
+    let (source, bytes) = session.host_with_bytes(4096);
+    session.put(source, 0);
+    let target = session.host(4096);
+    let before = session.bytes(target).to_vec();
+    let action = session.inward(0, target, &bytes);
+    let operation = session.operation(action);
     let expired = session.run(&[operation.by(monotonic_ns() - 1)]);
     assert_eq!((expired[0].status, expired[0].bytes), (Status::EXPIRED, 0));
-    assert_eq!(session.read_back(target), before);
-    let operation = session.operation(Action::Copy { source, target });
+    assert_eq!(session.bytes(target), before);
+    let operation = session.operation(action);
     let in_time = session.run(&[operation.by(monotonic_ns() + 3_600_000_000_000)]);
     assert_eq!(in_time[0].status, Status::OK);
+    assert_eq!(session.bytes(target), bytes);
 }
 
 pub(crate) fn wrong_ranges_are_refused_and_their_neighbours_are_done<S: Subject>() {
     let scratch = Scratch::new();
     let mut session = Session::open::<S>(&scratch);
-    let (host, _) = session.host_with_bytes(4096);
+    let (host, bytes) = session.host_with_bytes(4096);
+    session.put(host, 0);
+    let good = session.outward(host, 0);
+    let mut actions = vec![(good, Status::OK)];
+    if session.can(operation::COPY) {
+        actions.extend(wrong_copies(&mut session, host));
+    }
+    let host_at = |offset, length| MemoryRange { offset, length, ..host };
+    let wrong = [
+        MemoryRange { memory: 40_000, ..host },
+        host_at(1, 4096),
+        host_at(4096, 4096),
+        host_at(u64::MAX, 4096),
+        host_at(0, u64::MAX),
+        host_at(0, 0),
+    ];
+    for wrong in wrong {
+        actions.push((session.outward(wrong, 0), Status::INVALID));
+        actions.push((session.inward(0, wrong, &bytes), Status::INVALID));
+        actions.push((good, Status::OK));
+    }
+    actions.push((Action::Unknown(4711), Status::UNSUPPORTED));
+    let operations: Vec<_> = actions.iter().map(|&(action, _)| session.operation(action)).collect();
+    for (completion, (action, status)) in session.run(&operations).iter().zip(actions) {
+        assert_eq!(completion.status, status, "{action:?}");
+    }
+}
+
+/// Copies that go wrong at the tier's own memory, and allocations.
+fn wrong_copies(session: &mut Session, host: MemoryRange) -> Vec<(Action, Status)> {
     let arena = session.exported(0, 4096);
     let length_bytes = session.tier.exports().unwrap()[0].length_bytes;
     let at = |offset, length| MemoryRange::new(arena.memory, offset, length);
     let wrong_ranges = [
-        MemoryRange { memory: 40_000, ..arena },
         at(length_bytes, 4096),
         at(length_bytes - 4095, 4096),
         at(u64::MAX - 4095, 4096),
         at(0, u64::MAX),
         at(0, 0),
     ];
-    let good = Action::Copy { source: host, target: arena };
-    let mut actions = vec![(good, Status::OK)];
-    for wrong in wrong_ranges {
-        let source = MemoryRange { length: wrong.length, ..host };
-        actions.push((Action::Copy { source, target: wrong }, Status::INVALID));
-        actions.push((Action::Copy { source: wrong, target: host }, Status::INVALID));
+    let mut wrong = Vec::new();
+    for range in wrong_ranges {
+        let source = MemoryRange { length: range.length, ..host };
+        wrong.push(Action::Copy { source, target: range });
+        wrong.push(Action::Copy { source: range, target: host });
         if session.can(operation::ALLOCATE | operation::RELEASE) {
-            actions.push((Action::Allocate { range: wrong }, Status::INVALID));
-            actions.push((Action::Release { range: wrong }, Status::INVALID));
+            wrong.extend([Action::Allocate { range }, Action::Release { range }]);
         }
-        actions.push((good, Status::OK));
     }
     if session.can(operation::ALLOCATE) {
-        actions.push((Action::Allocate { range: at(1, 4096) }, Status::INVALID));
-        actions.push((Action::Release { range: at(0, 4095) }, Status::INVALID));
-        actions.push((Action::Allocate { range: host }, Status::INVALID));
-    }
-    // Of the right length, but beyond the end of what was registered.
-    for offset in [1, 4096, u64::MAX] {
-        let beyond = MemoryRange { offset, ..host };
-        actions.push((Action::Copy { source: beyond, target: arena }, Status::INVALID));
-        actions.push((Action::Copy { source: arena, target: beyond }, Status::INVALID));
+        wrong.push(Action::Allocate { range: at(1, 4096) });
+        wrong.push(Action::Release { range: at(0, 4095) });
+        wrong.push(Action::Allocate { range: host });
     }
     let shorter = MemoryRange { length: 4095, ..host };
-    actions.push((Action::Copy { source: shorter, target: arena }, Status::INVALID));
-    actions.push((Action::Unknown(4711), Status::UNSUPPORTED));
-    let operations: Vec<_> = actions.iter().map(|&(action, _)| session.operation(action)).collect();
-    for (completion, (action, status)) in session.run(&operations).iter().zip(actions) {
-        assert_eq!(completion.status, status, "{action:?}");
-    }
+    wrong.push(Action::Copy { source: shorter, target: arena });
+    wrong.into_iter().map(|action| (action, Status::INVALID)).collect()
 }
 
 pub(crate) fn the_event_is_readable_while_completions_wait_and_quiet_after<S: Subject>() {
@@ -189,7 +194,7 @@ pub(crate) fn the_event_is_readable_while_completions_wait_and_quiet_after<S: Su
         poll(&mut [PollFd::new(&event, PollFlags::IN)], Some(&timeout)).unwrap() == 1
     };
     assert!(!readable(&session, 0), "nothing is under way");
-    let operations = copies(&mut session, 8);
+    let (operations, _) = session.moves(8);
     let taken = session.offer(&operations);
     let mut done = 0;
     while done < taken {

@@ -5,8 +5,8 @@ use crate::reference::Random;
 use crate::subjects::Subject;
 use cascade_tier::capability::operation;
 use cascade_tier::{
-    Action, Capabilities, CloseMode, Completion, Memory, MemoryId, MemoryRange, OpenTier, Operation, Status,
-    TierError,
+    Action, Capabilities, CloseMode, Completion, Extent, Memory, MemoryId, MemoryRange, OpenTier, Operation,
+    Status, TierError,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{HashMap, HashSet};
@@ -48,6 +48,8 @@ pub(crate) struct Session {
     next_request_id: u64,
     under_way: HashSet<u64>,
     finished: HashMap<u64, Completion>,
+    /// Where pieces went that were stored by number.
+    pub(super) kept: HashMap<u64, Extent>,
     random: Random,
 }
 
@@ -61,6 +63,7 @@ impl Session {
             next_request_id: 1,
             under_way: HashSet::new(),
             finished: HashMap::new(),
+            kept: HashMap::new(),
             random: Random::new(7),
         };
         if session.can(operation::ALLOCATE) {
@@ -116,6 +119,12 @@ impl Session {
     pub(crate) fn bytes(&self, range: MemoryRange) -> &[u8] {
         assert!(self.under_way.is_empty(), "buffers are the tier's while requests are under way");
         &self.hosts[&range.memory][range.offset as usize..(range.offset + range.length) as usize]
+    }
+
+    /// The bytes of a range of the host's, if it is one.
+    pub(super) fn peek(&self, range: MemoryRange) -> Option<&[u8]> {
+        let end = range.offset.checked_add(range.length)?;
+        self.hosts.get(&range.memory)?.get(range.offset as usize..end as usize)
     }
 
     /// Copies a range of the tier's memory to the host and gives the bytes.

@@ -8,13 +8,13 @@ use cascade_tier::capability::operation;
 use cascade_tier::{Action, Extent, PieceId, Place, Status};
 
 /// The second block of a chain.
-const PLACE: Place = Place { parent: [0xaa; 32], depth: 1 };
+pub(super) const PLACE: Place = Place { parent: [0xaa; 32], depth: 1 };
 
 fn piece(number: u8) -> PieceId {
     PieceId { key: [number; 32], rank: u16::from(number), group: 1 }
 }
 
-fn checksum(piece: PieceId, bytes: &[u8]) -> u32 {
+pub(super) fn checksum(piece: PieceId, bytes: &[u8]) -> u32 {
     checksum_slice(bytes, seal(&piece.into(), bytes.len() as u64)).value()
 }
 

@@ -185,6 +185,12 @@ pub trait Directory: Send + Sync {
     /// What the file system says.
     fn write_at(&self, file: &OwnedFd, bytes: &[u8], offset: u64) -> io::Result<()>;
 
+    /// Overwrites bytes of a file with zeros, and gives back what they take where the file system can do that.
+    ///
+    /// # Errors
+    /// `NotFound`; what the file system says.
+    fn erase(&self, name: &str, offset: u64, length: u64) -> io::Result<()>;
+
     /// The length of a file, and when it was last written, in nanoseconds of the file system's clock.
     ///
     /// # Errors

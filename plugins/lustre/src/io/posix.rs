@@ -5,7 +5,7 @@
 use super::direct;
 use super::lustre::{Kernel, Linux, Striping};
 use super::{Directory, FileKind, Look, Stripe};
-use rustix::fs::{self, AtFlags, Dir, Mode, OFlags};
+use rustix::fs::{self, AtFlags, Dir, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,6 +17,9 @@ use std::sync::{Arc, OnceLock};
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
+
+/// So much is overwritten at once.
+const ERASED_BYTES: u64 = 1 << 20;
 
 /// What may be done with a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,6 +271,23 @@ impl Directory for PosixDirectory {
                 Err(error) => return Err(error.into()),
             }
         }
+        Ok(())
+    }
+
+    fn erase(&self, name: &str, offset: u64, length: u64) -> io::Result<()> {
+        self.writable()?;
+        let file = self.open_at(name, OFlags::WRONLY)?;
+        let zeros = vec![0; length.min(ERASED_BYTES) as usize];
+        let mut done = 0;
+        // Written as well as punched: not every file system punches, and some keep what they did.
+        while done < length {
+            let step = zeros.len().min((length - done) as usize);
+            self.write_at(&file, &zeros[..step], offset + done)?;
+            done += step as u64;
+        }
+        fs::fdatasync(&file)?;
+        // The room comes back with the container anyway.
+        let _ = fs::fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, length);
         Ok(())
     }
 

@@ -87,6 +87,14 @@ impl Directory for FaultyDirectory {
         self.inner.write_at(file, bytes, offset)
     }
 
+    fn erase(&self, name: &str, offset: u64, length: u64) -> io::Result<()> {
+        if self.meet(Call::WriteAt, name, length as usize)? {
+            self.inner.erase(name, offset, length / 2)?;
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.inner.erase(name, offset, length)
+    }
+
     fn look(&self, file: &OwnedFd) -> io::Result<Look> {
         self.meet(Call::Look, &name_of(file), 0)?;
         self.inner.look(file)

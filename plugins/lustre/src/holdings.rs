@@ -1,0 +1,340 @@
+//! What a store holds, as far as we have read it, and the news of it for the host.
+//!
+//! Invariants: names are asked for by one listing, however many containers there are; a piece is told as lost only if it was
+//! told as found or is our own. A read-only store is never written.
+
+use crate::book::{Book, Change, Lines, State};
+use crate::exchange::Exchange;
+use crate::format::{ContainerId, FileName, LINE_BYTES, Line, Location};
+use crate::io::{Directory, FileKind};
+use crate::keeper::Setup;
+use crate::link::{Speaker, ToMover};
+use crate::manifest::Manifest;
+use crate::routes::Routes;
+use crate::salvage;
+use cascade_tier::{News, NewsKind, Record};
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::sync::Arc;
+
+/// So many lines of a container are told at once.
+const TOLD_LINES: u64 = 8192;
+
+/// What a store holds.
+pub(crate) struct Holdings {
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) book: Book,
+    pub(crate) manifests: Vec<Manifest>,
+    /// The highest generation of a collector's claim that was seen.
+    pub(crate) claim: Option<u32>,
+    exchange: Arc<Exchange>,
+    mover: Speaker,
+    routes: Arc<Routes>,
+    /// Which of the host's stores it is.
+    number: usize,
+    /// Manifests that are open, or in a folded one.
+    known: HashSet<FileName>,
+    to_tell: BTreeSet<ContainerId>,
+}
+
+impl Holdings {
+    pub(crate) fn new(directory: Arc<dyn Directory>, setup: &Setup) -> Holdings {
+        Holdings {
+            directory,
+            book: Book::new(setup.config.container_bytes),
+            manifests: Vec::new(),
+            claim: None,
+            exchange: Arc::clone(&setup.exchange),
+            mover: setup.mover.clone(),
+            routes: Arc::clone(&setup.routes),
+            number: setup.number,
+            known: HashSet::new(),
+            to_tell: BTreeSet::new(),
+        }
+    }
+
+    /// Lists the directory, and opens the manifests that are new.
+    pub(crate) fn list(&mut self) -> io::Result<()> {
+        let names = self.directory.list()?;
+        let names: BTreeSet<FileName> = names.iter().filter_map(|name| FileName::parse(name)).collect();
+        for name in &names {
+            match *name {
+                FileName::Manifest(writer) => self.open(*name, writer, false)?,
+                FileName::Folded(writer) => self.open(*name, writer, true)?,
+                FileName::Claim(generation) => self.claim = self.claim.max(Some(generation)),
+                FileName::Store | FileName::Container(_) | FileName::Unfinished(_) => {}
+            }
+        }
+        self.read()?;
+        self.adopt_orphans(&names)
+    }
+
+    fn open(&mut self, name: FileName, writer: u64, is_folded: bool) -> io::Result<()> {
+        if self.known.contains(&name) {
+            return Ok(());
+        }
+        match self.directory.open(&name.to_string(), FileKind::Records) {
+            Ok(file) => {
+                self.manifests.push(Manifest::new(writer, is_folded, file));
+                self.known.insert(name);
+                Ok(())
+            }
+            // It was folded, or taken away, since we listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Our own manifest is one of them.
+    pub(crate) fn own(&mut self, manifest: Manifest) {
+        self.known.insert(FileName::Manifest(manifest.writer));
+        self.manifests.push(manifest);
+    }
+
+    /// Reads what was appended since.
+    pub(crate) fn read(&mut self) -> io::Result<()> {
+        for source in 0..self.manifests.len() {
+            let manifest = &mut self.manifests[source];
+            if manifest.is_own || (manifest.is_folded && manifest.is_closed) {
+                continue;
+            }
+            while let Some(lines) = self.manifests[source].read_on(self.directory.as_ref())? {
+                self.exchange.count(|counts| counts.bad_lines += lines.bad);
+                for (offset, line) in lines.sound {
+                    self.take(source, offset, &line)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, source: usize, offset: u64, line: &Line) -> io::Result<()> {
+        let manifest = &mut self.manifests[source];
+        let writer = manifest.writer;
+        match line {
+            Line::Closed { .. } => manifest.is_closed = true,
+            Line::Folds { writer, .. } => {
+                self.known.insert(FileName::Manifest(*writer));
+                self.known.insert(FileName::Folded(*writer));
+            }
+            _ => {}
+        }
+        // Only a writer itself tells of what it made; of the rest anybody may.
+        let makes = matches!(line, Line::Opened { .. } | Line::Stored(_));
+        let is_foreign = line.container().is_some_and(|id| id.writer != writer);
+        if makes && is_foreign && !self.manifests[source].is_folded {
+            self.exchange.count(|counts| counts.bad_lines += 1);
+            return Ok(());
+        }
+        if self.number > 0
+            && let Some(id) = line.container().filter(|_| makes)
+        {
+            self.routes.learn(id.writer, self.number);
+        }
+        let change = self.book.apply(source, offset, line);
+        if let Line::Gone { container } = *line {
+            self.mover.say(ToMover::Gone(container));
+        }
+        self.react(change)
+    }
+
+    /// Takes in lines that we have written ourselves: what we stored is no news, nor what we were asked to remove.
+    pub(crate) fn wrote(&mut self, lines: &[(u64, Line)]) -> io::Result<()> {
+        let source = self.manifests.iter().rposition(|manifest| manifest.is_own).expect("ours is known");
+        for (offset, line) in lines {
+            let change = self.book.apply(source, *offset, line);
+            let end = offset + LINE_BYTES as u64;
+            self.manifests[source].set_read_bytes(end);
+            match change {
+                Change::Grown(id) => self.book.told(id, end),
+                Change::Removed(record) => self.forget(&record),
+                change => self.react(change)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn react(&mut self, change: Change) -> io::Result<()> {
+        match change {
+            Change::None => {}
+            Change::Grown(id) => {
+                self.to_tell.insert(id);
+            }
+            Change::Lost(id) => {
+                self.to_tell.remove(&id);
+                self.lose(id)?;
+            }
+            Change::Removed(record) => {
+                self.forget(&record);
+                if self.was_told(&record)? {
+                    self.tell(NewsKind::LOST, [record]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the mover know that a piece is no more, before the host hears of it.
+    fn forget(&self, record: &Record) {
+        if let Some(location) = Location::from_extent(record.extent) {
+            self.mover.say(ToMover::Removed(location));
+        }
+    }
+
+    /// Whether the host knows of a piece.
+    fn was_told(&self, record: &Record) -> io::Result<bool> {
+        let container = Line::Removed(*record).container().and_then(|id| self.book.get(id));
+        let Some((lines, told)) = container.and_then(|container| Some((container.lines?, container.told)))
+        else {
+            // What a container tells itself is told at once.
+            return Ok(container.is_some_and(|container| container.is_orphan));
+        };
+        let mut was_told = false;
+        self.manifests[lines.source].reread(self.directory.as_ref(), lines.start, told, |line| {
+            was_told |= matches!(line, Line::Stored(stored) if stored.extent == record.extent);
+            !was_told
+        })?;
+        Ok(was_told)
+    }
+
+    fn tell(&self, kind: NewsKind, records: impl IntoIterator<Item = Record>) {
+        let mut count = 0;
+        self.exchange.tell(records.into_iter().inspect(|_| count += 1).map(|record| News { kind, record }));
+        self.exchange.count(|counts| match kind {
+            NewsKind::FOUND => counts.found_pieces += count,
+            _ => counts.lost_pieces += count,
+        });
+    }
+
+    /// Tells pieces that the host does not know of though they are our own.
+    pub(crate) fn tell_found(&self, records: &[Record]) {
+        self.tell(NewsKind::FOUND, records.iter().copied());
+    }
+
+    /// Tells what is new as far as there is room; whether there is more.
+    pub(crate) fn tell_some(&mut self) -> io::Result<bool> {
+        while self.exchange.has_room() {
+            let Some(id) = self.to_tell.pop_first() else { return Ok(false) };
+            let Some(container) = self.book.get(id).filter(|container| container.state < State::Condemned)
+            else {
+                continue;
+            };
+            let (told, lines, is_orphan) = (container.told, container.lines, container.is_orphan);
+            let Some(lines) = lines else {
+                if is_orphan {
+                    let records = salvage::pieces(self.directory.as_ref(), id)?;
+                    self.tell(NewsKind::FOUND, records);
+                }
+                continue;
+            };
+            let end = lines.end.min(told + TOLD_LINES * LINE_BYTES as u64);
+            let records = self.pieces(id, Lines { start: told, end, ..lines })?;
+            self.tell(NewsKind::FOUND, records);
+            self.book.told(id, end);
+            if end < lines.end {
+                self.to_tell.insert(id);
+            }
+        }
+        Ok(!self.to_tell.is_empty())
+    }
+
+    /// Tells the pieces of a container as lost that were told as found.
+    fn lose(&self, id: ContainerId) -> io::Result<()> {
+        let Some((lines, told)) =
+            self.book.get(id).and_then(|container| Some((container.lines?, container.told)))
+        else {
+            return Ok(());
+        };
+        let records = self.pieces(id, Lines { end: told, ..lines })?;
+        self.tell(NewsKind::LOST, records);
+        Ok(())
+    }
+
+    /// A container is not there any more, though nobody said so: it was purged.
+    pub(crate) fn vanished(&mut self, id: ContainerId) -> io::Result<()> {
+        if self.book.get(id).is_none() {
+            return Ok(());
+        }
+        let change = self.book.apply(0, 0, &Line::Gone { container: id });
+        self.react(change)
+    }
+
+    /// The pieces of a container whose lines stand in a stretch, but for those that were removed.
+    fn pieces(&self, id: ContainerId, lines: Lines) -> io::Result<Vec<Record>> {
+        let mut records = Vec::new();
+        self.each_piece(id, lines, |record, _| {
+            records.push(*record);
+            true
+        })?;
+        Ok(records)
+    }
+
+    fn each_piece(
+        &self,
+        id: ContainerId,
+        lines: Lines,
+        mut take: impl FnMut(&Record, Location) -> bool,
+    ) -> io::Result<()> {
+        let Lines { source, start, end } = lines;
+        let manifest = &self.manifests[source];
+        manifest.reread(self.directory.as_ref(), start, end, |line| match line {
+            Line::Stored(record) => match Location::from_extent(record.extent) {
+                Some(location) if location.container == id && !self.book.is_removed(location) => {
+                    take(record, location)
+                }
+                _ => true,
+            },
+            _ => true,
+        })
+    }
+
+    /// All pieces of a container that are not removed.
+    pub(crate) fn all_pieces(&self, id: ContainerId) -> io::Result<Vec<Record>> {
+        match self.book.get(id) {
+            Some(container) => match container.lines {
+                Some(lines) => self.pieces(id, lines),
+                None if container.is_orphan => salvage::pieces(self.directory.as_ref(), id),
+                None => Ok(Vec::new()),
+            },
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The piece at a location, if there is one.
+    pub(crate) fn find(&self, location: Location) -> io::Result<Option<Record>> {
+        let Some(container) = self.book.get(location.container) else { return Ok(None) };
+        if container.state == State::Gone || self.book.is_removed(location) {
+            return Ok(None);
+        }
+        let mut found = None;
+        match container.lines {
+            Some(lines) => self.each_piece(location.container, lines, |record, at| {
+                if at == location {
+                    found = Some(*record);
+                }
+                found.is_none()
+            })?,
+            None => {
+                let records = self.all_pieces(location.container)?;
+                found = records.into_iter().find(|record| record.extent == location.to_extent());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Takes in the containers that no manifest tells of: their manifests are lost.
+    fn adopt_orphans(&mut self, names: &BTreeSet<FileName>) -> io::Result<()> {
+        for name in names {
+            let FileName::Container(id) = *name else { continue };
+            let is_told = names.contains(&FileName::Manifest(id.writer)) || self.book.get(id).is_some();
+            if is_told {
+                continue;
+            }
+            if let Some(bytes) = salvage::length(self.directory.as_ref(), id)? {
+                self.book.adopt(id, bytes);
+                self.to_tell.insert(id);
+            }
+        }
+        Ok(())
+    }
+}
