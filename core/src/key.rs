@@ -1,12 +1,13 @@
 //! Names of blocks: BLAKE3 over a canonical, length-prefixed encoding.
 //!
 //! A [`Namespace`] holds every field that changes the bytes of a KV block; its digest is the root of all chains in
-//! it. The key of a block is `H(parent key, tokens of the block)`, so equal keys mean equal prefixes in equal
+//! it, and names the block under which the namespace describes itself. The key of a block is `H(parent key, tokens of the block)`, so equal keys mean equal prefixes in equal
 //! namespaces. Rank and KV group are not hashed: one chain serves all of them. Deterministic across processes,
 //! languages and machines; pinned by `tests/formats`.
 
-use alloc::string::String;
-use core::fmt;
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use core::fmt::{self, Write as _};
 
 const NAMESPACE_CONTEXT: &str = "cascade 2026 namespace v1";
 const BLOCK_CONTEXT: &str = "cascade 2026 block v1";
@@ -127,6 +128,47 @@ impl Namespace {
         field(self.lora.as_bytes());
         field(self.tenant_salt.as_bytes());
         BlockKey(*hasher.finalize().as_bytes())
+    }
+
+    /// The namespace as people and programs read it, one JSON object: what is put as the piece
+    /// [`PieceId::description`](crate::piece::PieceId::description) of its root. Pinned by `tests/formats`.
+    pub fn description(&self) -> String {
+        let mut text = format!("{{\"cascade\":{DESCRIPTION_VERSION}");
+        let mut field = |name: &str, value: &dyn fmt::Display| {
+            let _ = write!(text, ",\"{name}\":{value}");
+        };
+        field("model", &Quoted(&self.model));
+        field("revision", &Quoted(&self.revision));
+        field("weights_fingerprint", &Quoted(&BlockKey(self.weights_fingerprint).to_string()));
+        field("dtype", &Quoted(&self.dtype));
+        field("layout", &Quoted(&self.layout));
+        field("block_tokens", &self.block_tokens);
+        field("tensor_parallel", &self.tensor_parallel);
+        field("pipeline_parallel", &self.pipeline_parallel);
+        field("lora", &Quoted(&self.lora));
+        field("tenant", &Quoted(&self.tenant_salt));
+        text.push('}');
+        text
+    }
+}
+
+/// Version of the fields of [`Namespace::description`].
+const DESCRIPTION_VERSION: u32 = 1;
+
+/// A text as JSON has it.
+struct Quoted<'t>(&'t str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                c if c < ' ' => write!(f, "\\u{:04x}", c as u32)?,
+                c => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
     }
 }
 

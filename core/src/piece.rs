@@ -21,6 +21,11 @@ impl PieceId {
         Self { key, rank: 0, group: 0 }
     }
 
+    /// The piece that describes a namespace, under the root of its chains: no rank and no group have it otherwise.
+    pub const fn description(root: BlockKey) -> Self {
+        Self { key: root, rank: u16::MAX, group: u16::MAX }
+    }
+
     /// A 64-bit hash that spreads pieces over the index; `seed` differs from segment to segment.
     pub fn hash(&self, seed: u64) -> u64 {
         let words = self.key.to_words();

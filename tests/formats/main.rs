@@ -72,6 +72,23 @@ fn keys_are_the_same_in_every_release_and_language() {
 }
 
 #[test]
+fn a_namespace_describes_itself_as_it_always_did() {
+    let mut golden = Golden::new("namespace", "key::DESCRIPTION_VERSION");
+    let quoted = Namespace { layout: "{\"a\\b\":\n\u{e9}}".into(), ..Namespace::default() };
+    for (name, namespace) in [("all fields set", namespace()), ("with what has to be quoted", quoted)] {
+        let description = namespace.description();
+        golden.bytes(name, description.as_bytes());
+        let fields: serde_json::Value = serde_json::from_str(&description).expect("it is JSON");
+        assert_eq!(fields["layout"], namespace.layout);
+        assert_eq!(fields["tenant"], namespace.tenant_salt);
+    }
+    let PieceId { key, rank, group } = PieceId::description(namespace().root());
+    golden.bytes("block of the description", key.as_bytes());
+    golden.words("rank and group of the description", &[u64::from(rank), u64::from(group)]);
+    golden.compare();
+}
+
+#[test]
 fn a_piece_is_sealed_as_it_always_was() {
     let mut golden = Golden::new("seal", SEGMENT);
     let PieceMeta { id, len_bytes, .. } = meta();

@@ -163,3 +163,45 @@ fn what_was_kept_for_a_client_goes_with_it_and_with_its_time() {
     until("its time is over", || (node.counter("lapsed_keeps") == 1).then_some(()));
     assert_eq!(node.status()["kept_chains"], 0);
 }
+
+#[test]
+fn a_client_locates_promotes_and_reads_across_a_restart() {
+    let (mut node, raw) = node("verbs");
+    drop(raw);
+    let mut client = node.actor();
+    let all = format!("{ALL} in memory {ALL}");
+    client.expect(&format!("locate {TAIL}"), &all);
+    client.expect("locate 3", "4 in memory 4");
+    client.expect(&format!("promote {TAIL}"), &ALL.to_string());
+    client.expect("get_within 2", "hit");
+    client.expect("get_within 1000", "miss Absent");
+    node.kill();
+    client.expect("patience 50", "ok");
+    client.expect("get_within 3", "hit");
+    client.expect("get_within 1000", "error NodeLost");
+    client.expect("promote 1", "error NodeLost");
+    node.restart();
+    client.expect("patience 60000", "ok");
+    client.expect(&format!("locate {TAIL}"), &all);
+    client.expect("promote 1", "2");
+    client.expect("drop", "ok");
+    until("nothing is kept any more", || (node.status()["kept_chains"] == 0).then_some(()));
+}
+
+#[test]
+fn a_frozen_node_costs_a_question_its_deadline_and_no_more() {
+    let (node, raw) = node("frozen");
+    drop(raw);
+    let mut client = node.actor();
+    client.expect("patience 50", "ok");
+    node.freeze();
+    client.expect("locate 1", "error Deadline");
+    client.expect("promote 1", "error Deadline");
+    client.expect("get_within 1", "hit");
+    client.expect("get_within 1000", "miss Expired");
+    node.thaw();
+    client.expect("patience 60000", "ok");
+    client.expect("promote 1", "2");
+    client.expect("drop", "ok");
+    until("nothing is kept any more", || (node.status()["kept_chains"] == 0).then_some(()));
+}

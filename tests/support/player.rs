@@ -7,6 +7,9 @@
 //! views              right | wrong           reserve N     half filled | refused WHY | error WHY
 //! commit             fresh | …               drop          ok (views, holds, fills)
 //! match N            blocks                  segment       ID
+//! locate N           BLOCKS in memory IN_MEMORY | error WHY
+//! promote N          blocks | blocks WHY | error WHY (kept until `drop`)
+//! get_within N       as get
 //! discard N          dropped | absent
 //! fork               PID error Forked        become UID    ok
 //! load SEED PIECES   ok (load_copies: writes by copy only)
@@ -21,7 +24,9 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cascade_client::{Client, Committed, Deadline, Error, Fill, Hold, Lookup, Reserved, Share, Stored, View};
+use cascade_client::{
+    Client, Committed, Deadline, Error, Fill, Hold, Lookup, Promotion, Reserved, Share, Stored, View,
+};
 use cascade_core::request::Request;
 use cascade_core::slot::SlotRef;
 use cascade_core::wire::Frame;
@@ -38,6 +43,7 @@ pub struct Player {
     patience: Duration,
     views: Vec<(u64, View)>,
     holds: Vec<Hold>,
+    promotions: Vec<Promotion>,
     fills: Vec<(u64, Fill)>,
     load: Option<Load>,
     raw: Option<RawClient>,
@@ -50,6 +56,7 @@ impl Default for Player {
             patience: PATIENCE,
             views: Vec::new(),
             holds: Vec::new(),
+            promotions: Vec::new(),
             fills: Vec::new(),
             load: None,
             raw: None,
@@ -80,6 +87,9 @@ impl Player {
             "reserve" => self.reserve(number()),
             "commit" => self.commit(),
             "match" => self.matched(number()),
+            "locate" => self.locate(number()),
+            "promote" => self.promote(number()),
+            "get_within" => self.get_within(number()),
             "discard" => self.discard(number()),
             "segment" => self.client().segment_id().map(|id| format!("{id:016x}")),
             "fork" => Ok(self.fork()),
@@ -101,6 +111,7 @@ impl Player {
             "flood" => Ok(self.flood()),
             "drop" => {
                 (self.views, self.holds, self.fills) = (Vec::new(), Vec::new(), Vec::new());
+                self.promotions.clear();
                 Ok("ok".into())
             }
             _ => panic!("no such verb: {line}"),
@@ -148,11 +159,12 @@ impl Player {
 
     fn get(&self, n: u64) -> Result<String, Error> {
         let mut target = vec![0; content::LEN_MAX_BYTES];
-        Ok(match self.client().get_into(&content::piece(n), &mut target)? {
-            Lookup::Hit(len) if content::is_right(n, &target[..len]) => "hit".into(),
-            Lookup::Hit(_) => "wrong".into(),
-            Lookup::Miss(why) => format!("miss {why:?}"),
-        })
+        Ok(read(n, self.client().get_into(&content::piece(n), &mut target)?, &target))
+    }
+
+    fn get_within(&self, n: u64) -> Result<String, Error> {
+        let mut target = vec![0; content::LEN_MAX_BYTES];
+        Ok(read(n, self.client().get_within(&content::piece(n), &mut target, self.deadline())?, &target))
     }
 
     fn pin(&mut self, n: u64) -> Result<String, Error> {
@@ -205,6 +217,18 @@ impl Player {
 
     fn matched(&self, n: u64) -> Result<String, Error> {
         Ok(self.client().match_chain(&content::chain_to(n), &[Share::default()])?.to_string())
+    }
+
+    fn locate(&self, n: u64) -> Result<String, Error> {
+        let located = self.client().locate(&content::chain_to(n), &[Share::default()], self.deadline())?;
+        Ok(format!("{} in memory {}", located.blocks, located.memory_blocks))
+    }
+
+    fn promote(&mut self, n: u64) -> Result<String, Error> {
+        let promotion = self.client().promote(&content::chain_to(n), &[Share::default()], self.deadline())?;
+        let (blocks, why) = (promotion.blocks(), promotion.reason());
+        self.promotions.push(promotion);
+        Ok(why.map_or_else(|| blocks.to_string(), |why| format!("{blocks} {why:?}")))
     }
 
     /// Says that a piece is of no use, and waits until the node has heard it.
@@ -275,6 +299,15 @@ fn become_user(uid: u32) -> String {
         libc::setgroups(0, std::ptr::null()) == 0 && libc::setgid(uid) == 0 && libc::setuid(uid) == 0
     };
     if changed { "ok".into() } else { format!("error {}", std::io::Error::last_os_error()) }
+}
+
+/// What a read brought.
+fn read(n: u64, found: Lookup<usize>, target: &[u8]) -> String {
+    match found {
+        Lookup::Hit(len) if content::is_right(n, &target[..len]) => "hit".into(),
+        Lookup::Hit(_) => "wrong".into(),
+        Lookup::Miss(why) => format!("miss {why:?}"),
+    }
 }
 
 fn committed(verdict: Committed) -> String {

@@ -51,7 +51,7 @@ fn put_chains(scene: &mut Scene, pieces: usize) -> Result<Vec<Vec<BlockKey>>, Bo
     for _ in 0..pieces / CHAIN_BLOCKS {
         let keys: Vec<BlockKey> = (0..CHAIN_BLOCKS).map(|_| fresh(&mut scene.names).key).collect();
         for (i, key) in keys.iter().enumerate() {
-            let (id, lineage) = (PieceId::sole(*key), Lineage::in_chain(&keys, i));
+            let (id, lineage) = (PieceId::sole(*key), Lineage::in_chain(BlockKey::ROOT, &keys, i));
             let bytes = &scene.near[..PIECE_BYTES];
             must_be_stored(scene.client.put(&id, lineage, bytes, Deadline::after(PATIENCE))?)?;
         }

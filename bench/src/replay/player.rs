@@ -9,7 +9,9 @@ use super::content::Content;
 use super::deal::{Deal, Progress};
 use super::tally::Tally;
 use crate::trace::{Trace, TraceRequest};
-use cascade_client::{Client, Deadline, Error, Lineage, Lookup, PieceId, Reason, Refusal, Share, Stored};
+use cascade_client::{
+    BlockKey, Client, Deadline, Error, Lineage, Lookup, PieceId, Reason, Refusal, Share, Stored,
+};
 use std::time::Duration;
 
 /// What no call of a replay may take longer than.
@@ -70,7 +72,7 @@ impl Player {
             hits += 1;
         }
         for i in hits..keys.len() {
-            self.put(&PieceId::sole(keys[i]), Lineage::in_chain(&keys, i), deadline)?;
+            self.put(&PieceId::sole(keys[i]), Lineage::in_chain(BlockKey::ROOT, &keys, i), deadline)?;
         }
         drop(held);
         if hits < keys.len() {

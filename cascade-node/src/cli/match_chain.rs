@@ -1,13 +1,14 @@
 //! `match`: how many leading blocks of a chain are there.
 
-use cascade_client::{BlockKey, Rule, Share};
+use cascade_client::{BlockKey, Client, Located, Rule, Share};
 
 use super::output::Format;
 use super::{Context, Exit, Failure, Run, output, reach};
 
 /// Count the leading blocks of a chain that can be used
 ///
-/// Counts as a use of them, as a match of an engine does. Ends with 3 if not even the first one is there.
+/// Counts those that lower tiers have too, and tells how many are in memory. Counts as a use of them, as a match of an
+/// engine does. Ends with 3 if not even the first one is there.
 #[derive(Debug, clap::Args)]
 #[command(
     name = "match",
@@ -45,14 +46,39 @@ impl Run for Args {
                 self.groups.iter().map(move |&(group, rule)| Share::new(rank, group).under(rule))
             })
             .collect();
-        let blocks = client.match_chain(&self.keys, &shares)?;
+        let Located { blocks, memory_blocks, tiers } = client.locate(&self.keys, &shares, reach::deadline())?;
+        let tiers = names(tiers, &client)?;
         if self.format.json {
-            output::json(&serde_json::json!({ "matched_blocks": blocks, "blocks": self.keys.len() }))?;
+            output::json(&serde_json::json!({
+                "blocks": self.keys.len(),
+                "matched_blocks": blocks,
+                "memory_blocks": memory_blocks,
+                "tiers": tiers,
+            }))?;
         } else {
-            output::text(&format!("{blocks} of {} blocks\n", self.keys.len()))?;
+            let of = self.keys.len();
+            let below = match blocks - memory_blocks {
+                0 => String::new(),
+                more => format!(", {memory_blocks} in memory, {more} more with {}", tiers.join(" and ")),
+            };
+            output::text(&format!("{blocks} of {of} blocks{below}\n"))?;
         }
         Ok(if blocks == 0 { Exit::Miss } else { Exit::Done })
     }
+}
+
+/// The names of lower tiers, as the node's status lists them behind memory.
+fn names(tiers: u64, client: &Client) -> Result<Vec<String>, Failure> {
+    let needed: Vec<usize> = (0..64).filter(|tier| tiers & 1 << tier != 0).collect();
+    if needed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let status: serde_json::Value = serde_json::from_str(&client.status(reach::deadline())?)
+        .map_err(|error| Failure::new(Exit::Failed, format!("the node's answer is not JSON: {error}")))?;
+    let tiers = status.get("tiers").and_then(serde_json::Value::as_object);
+    let listed: Vec<&String> = tiers.into_iter().flat_map(|tiers| tiers.keys()).filter(|&name| name != "shm").collect();
+    let name = |&tier: &usize| listed.get(tier).map_or_else(|| format!("lower tier {tier}"), ToString::to_string);
+    Ok(needed.iter().map(name).collect())
 }
 
 /// Reads `GROUP`, `GROUP:window=BLOCKS` or `GROUP:last`.

@@ -40,6 +40,13 @@ pub(super) fn key(text: &str) -> Result<BlockKey, String> {
     }
 }
 
+/// Reads a time in seconds, a fraction or none.
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds".to_owned())?;
+    // A year is for ever; more does not fit a clock.
+    if (0.0..=31_536_000.0).contains(&seconds) { Ok(seconds) } else { Err("0 to 31536000 seconds".into()) }
+}
+
 /// When a command gives up.
 pub(super) fn deadline() -> Deadline {
     Deadline::after(PATIENCE)
@@ -73,6 +80,14 @@ impl From<Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_a_number_of_seconds_that_a_clock_can_hold() {
+        assert_eq!((seconds("0"), seconds("1.5")), (Ok(0.0), Ok(1.5)));
+        for text in ["-1", "1s", "inf", "NaN", "1e18"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_key_is_hexadecimal_or_named() {

@@ -28,6 +28,9 @@ impl From<Reason> for Miss {
             Reason::Absent => ("absent", None),
             Reason::Corrupt => ("corrupt", None),
             Reason::PinBudget => ("pin_budget", None),
+            Reason::Expired => ("expired", None),
+            Reason::Declined => ("declined", None),
+            Reason::Fenced => ("fenced", None),
             Reason::TooShort { len_bytes } => ("too_short", Some(len_bytes)),
         };
         Self { reason, needed_bytes }

@@ -18,11 +18,17 @@ fn main() -> Result<(), cascade_client::Error> {
     let tokens: Vec<u32> = (0..64).collect();
     let keys: Vec<_> = chain(namespace.root(), 16, &tokens).collect();
 
+    let _ = client.describe(&namespace, deadline)?;
     let there = client.match_chain(&keys, &[Share::default()])?;
     println!("{there} of {} blocks were there", keys.len());
     for (i, key) in keys.iter().enumerate().skip(there) {
         let block = vec![i as u8; 64 << 10];
-        let stored = client.put(&PieceId::sole(*key), Lineage::in_chain(&keys, i), &block, deadline)?;
+        let stored = client.put(
+            &PieceId::sole(*key),
+            Lineage::in_chain(namespace.root(), &keys, i),
+            &block,
+            deadline,
+        )?;
         println!("block {i}: {stored:?}");
     }
     client.flush(deadline)?;

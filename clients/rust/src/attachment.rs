@@ -8,8 +8,9 @@ use crate::cells::Cells;
 use crate::error::Error;
 use crate::mapping::{ForkMarker, Mapping, SegmentFiles, lock_page};
 use crate::outbox::{Outbox, Written};
+use crate::questions::Questions;
 use crate::socket::Connection;
-use crate::tickets::Tickets;
+use crate::tickets::{Asked, Tickets};
 use arc_swap::ArcSwap;
 use cascade_core::bell::Bell;
 use cascade_core::page::{HAZARD_CELLS, HOLD_CELLS, Page};
@@ -66,6 +67,7 @@ pub(crate) struct Attachment {
     // How many commits the outbox knows, to leave it alone when there are none.
     written: AtomicUsize,
     tickets: Mutex<Tickets>,
+    questions: Mutex<Questions>,
     // Before the link: when the socket hangs up, the node finds the lock gone.
     _lock: OwnedFd,
     pub(crate) link: ArcSwap<Link>,
@@ -138,6 +140,7 @@ impl Attachment {
             outbox: Mutex::new(Outbox::new()),
             written: AtomicUsize::new(0),
             tickets: Mutex::new(Tickets::new()),
+            questions: Mutex::default(),
             _lock: lock,
             link: ArcSwap::from_pointee(link),
             mapping,
@@ -254,6 +257,14 @@ impl Attachment {
         taken
     }
 
+    /// Gives a completion entry back for when nothing can be answered there any more.
+    pub(crate) fn retire(&self, asked: &Asked) {
+        let ticket = asked.ticket;
+        let cancel = || self.post_surely(Request::Cancel { ticket });
+        let position = asked.last_answerable(&self.page(), self.segment().epoch()).unwrap_or_else(cancel);
+        self.tickets().rest(ticket, position);
+    }
+
     /// Tells the node that the bytes of a slot are not what they should be. Lost if the ring is full: it is a hint.
     pub(crate) fn post_suspicion(&self, slot: SlotRef) {
         let _ = self.post(&Request::Suspect { slot });
@@ -270,6 +281,11 @@ impl Attachment {
     pub(crate) fn tickets(&self) -> MutexGuard<'_, Tickets> {
         // No code panics while it has the lock half done; a poisoned one is as good as any.
         self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Taken before the outbox and the tickets.
+    pub(crate) fn questions(&self) -> MutexGuard<'_, Questions> {
+        self.questions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {

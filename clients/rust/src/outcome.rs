@@ -16,14 +16,19 @@ impl Lineage {
     /// The first block of a chain, or one that is in none.
     pub const FIRST: Lineage = Lineage { parent: BlockKey::ROOT, depth: 0 };
 
-    /// The place of `keys[index]` in the chain `keys`.
+    /// The place of `keys[index]` in the chain `keys` of the namespace with this root ([`Namespace::root`]): the block of the
+    /// root, where [`Client::describe`] puts the namespace's description, is the parent of every first block. Without a
+    /// namespace it is [`BlockKey::ROOT`].
     ///
     /// # Panics
     /// If there is no such key.
-    pub fn in_chain(keys: &[BlockKey], index: usize) -> Self {
+    ///
+    /// [`Namespace::root`]: cascade_core::key::Namespace::root
+    /// [`Client::describe`]: crate::Client::describe
+    pub fn in_chain(root: BlockKey, keys: &[BlockKey], index: usize) -> Self {
         assert!(index < keys.len());
-        let parent = if index == 0 { BlockKey::ROOT } else { keys[index - 1] };
-        Self { parent, depth: index as u32 }
+        let parent = if index == 0 { root } else { keys[index - 1] };
+        Self { parent, depth: index as u32 + u32::from(root != BlockKey::ROOT) }
     }
 }
 
@@ -55,12 +60,18 @@ impl<T> Lookup<T> {
 /// Why a read missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// Not resident, or just being changed.
+    /// Nowhere; for what only reads memory: not resident, or just being changed.
     Absent,
     /// The bytes did not match their checksum; the node was told and looks for itself.
     Corrupt,
     /// The client has as many bytes or slots pinned, or chains held, as it may; gets still work.
     PinBudget,
+    /// It did not come from a lower tier before the deadline.
+    Expired,
+    /// It would come too late from a lower tier, or the node has too much to bring: it was not tried.
+    Declined,
+    /// It lies in a lower tier that the node has given up for now.
+    Fenced,
     /// Resident, but longer than the destination.
     TooShort {
         /// Bytes that the destination must take.

@@ -100,12 +100,7 @@ impl Pending {
     /// Lets the completion entry go, for when nothing can be answered there any more.
     fn end(&mut self) {
         self.is_over = true;
-        let attachment = &self.attachment;
-        let ticket = self.asked.ticket;
-        let cancel = || attachment.post_surely(Request::Cancel { ticket });
-        let last = self.asked.last_answerable(&attachment.page(), attachment.segment().epoch());
-        let position = last.unwrap_or_else(cancel);
-        attachment.tickets().rest(ticket, position);
+        self.attachment.retire(&self.asked);
     }
 }
 

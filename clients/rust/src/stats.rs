@@ -5,7 +5,7 @@ use crate::outcome::Reason;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const STRIPES: usize = 16;
-const COUNTERS: usize = 11;
+const COUNTERS: usize = 16;
 
 /// What is counted; the order is that of [`Stats`].
 #[derive(Clone, Copy)]
@@ -16,6 +16,11 @@ pub(crate) enum Count {
     MissesCorrupt,
     MissesPinBudget,
     MissesTooShort,
+    MissesExpired,
+    MissesDeclined,
+    MissesFenced,
+    Promotions,
+    PromotedBlocks,
     Puts,
     BytesIn,
     Refused,
@@ -39,6 +44,16 @@ pub struct Stats {
     pub misses_pin_budget: u64,
     /// Misses because the destination was too short.
     pub misses_too_short: u64,
+    /// Misses of what did not come from a lower tier in time.
+    pub misses_expired: u64,
+    /// Misses of what was not tried to be brought, since it would have come too late.
+    pub misses_declined: u64,
+    /// Misses of what lies in a lower tier that is given up for now.
+    pub misses_fenced: u64,
+    /// Chains that the node was asked to bring into memory, and answered.
+    pub promotions: u64,
+    /// Blocks of those chains that were in memory then.
+    pub promoted_blocks: u64,
     /// Pieces committed.
     pub puts: u64,
     /// Bytes of the pieces committed.
@@ -70,6 +85,9 @@ impl Counters {
             Reason::Absent => Count::MissesAbsent,
             Reason::Corrupt => Count::MissesCorrupt,
             Reason::PinBudget => Count::MissesPinBudget,
+            Reason::Expired => Count::MissesExpired,
+            Reason::Declined => Count::MissesDeclined,
+            Reason::Fenced => Count::MissesFenced,
             Reason::TooShort { .. } => Count::MissesTooShort,
         };
         self.add(count, 1);
@@ -86,6 +104,11 @@ impl Counters {
             misses_corrupt: sum(Count::MissesCorrupt),
             misses_pin_budget: sum(Count::MissesPinBudget),
             misses_too_short: sum(Count::MissesTooShort),
+            misses_expired: sum(Count::MissesExpired),
+            misses_declined: sum(Count::MissesDeclined),
+            misses_fenced: sum(Count::MissesFenced),
+            promotions: sum(Count::Promotions),
+            promoted_blocks: sum(Count::PromotedBlocks),
             puts: sum(Count::Puts),
             bytes_in: sum(Count::BytesIn),
             refused: sum(Count::Refused),

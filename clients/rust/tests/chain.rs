@@ -20,7 +20,7 @@ fn piece(key: BlockKey, share: Share) -> PieceId {
 }
 
 fn put(client: &Client, keys: &[BlockKey], index: usize, share: Share) {
-    let lineage = Lineage::in_chain(keys, index);
+    let lineage = Lineage::in_chain(BlockKey::ROOT, keys, index);
     let committed = client.put_wait(&piece(keys[index], share), lineage, &bytes(index as u8, 4096), soon());
     assert_eq!(committed.unwrap(), Committed::Fresh);
 }
@@ -168,7 +168,7 @@ fn no_block_of_a_held_chain_goes_while_the_hold_lives() {
                 drop(state);
                 if !evicted {
                     for (i, key) in keys.iter().enumerate() {
-                        let lineage = Lineage::in_chain(&keys, i);
+                        let lineage = Lineage::in_chain(BlockKey::ROOT, &keys, i);
                         let put = bytes(i as u8, 4096);
                         let _ = writer.put_wait(&piece(*key, SOLE[0]), lineage, &put, soon()).unwrap();
                     }

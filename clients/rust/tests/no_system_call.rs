@@ -2,7 +2,7 @@
 
 mod support;
 
-use cascade_client::{Client, Lineage, Lookup, Share};
+use cascade_client::{BlockKey, Client, Lineage, Lookup, Share};
 use support::{Node, bytes, id, key, soon};
 
 /// Lets the process leave and nothing else: every other system call kills it.
@@ -62,7 +62,7 @@ fn a_hit_makes_no_system_call() {
     let node = Node::start(1);
     let writer = node.connect();
     for i in 1..=2 {
-        let lineage = Lineage::in_chain(&[key(1), key(2)], usize::from(i) - 1);
+        let lineage = Lineage::in_chain(BlockKey::ROOT, &[key(1), key(2)], usize::from(i) - 1);
         let _ = writer.put_wait(&id(i), lineage, &bytes(i, 4096), soon()).unwrap();
     }
     let with_hits = status_of(|| {

@@ -3,7 +3,8 @@
 mod support;
 
 use cascade_client::{
-    Client, Committed, Deadline, Error, Fill, Item, Lineage, Lookup, Refusal, Reserved, Stored, Verdict,
+    BlockKey, Client, Committed, Deadline, Error, Fill, Item, Lineage, Lookup, Refusal, Reserved, Stored,
+    Verdict,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use support::{CHUNK, Node, SHORT, bytes, id, key, soon};
@@ -83,7 +84,11 @@ fn a_batch_is_stored_in_order() {
     let keys: Vec<_> = (0..20).map(key).collect();
     let blocks: Vec<_> = (0..20).map(|i| bytes(i, 4096)).collect();
     let items: Vec<_> = (0..20usize)
-        .map(|i| Item { id: id(i as u8), lineage: Lineage::in_chain(&keys, i), bytes: &blocks[i] })
+        .map(|i| Item {
+            id: id(i as u8),
+            lineage: Lineage::in_chain(BlockKey::ROOT, &keys, i),
+            bytes: &blocks[i],
+        })
         .collect();
     assert!(client.put_batch(&items, soon()).unwrap().iter().all(|stored| *stored == Stored::Posted));
     assert!(client.put_batch(&items, soon()).unwrap().iter().all(|stored| *stored == Stored::AlreadyPresent));

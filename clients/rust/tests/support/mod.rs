@@ -5,9 +5,12 @@
 use cascade_client::{BlockKey, Client, Deadline, PieceId};
 use cascade_core::arena::Arena;
 use cascade_core::bell::Bell;
+use cascade_core::chain::Located;
 use cascade_core::hazard::Scan;
 use cascade_core::index::Location;
+use cascade_core::piece::{PieceMeta, seal};
 use cascade_core::request::{Request, Ticket, Verdict};
+use cascade_core::rule::{Share, Walk};
 use cascade_core::segment::{ARENAS_MAX, Geometry, Segment};
 use cascade_core::slot::{Event, SlotRef, State};
 use cascade_core::sync::Ordering;
@@ -18,6 +21,7 @@ use memmap2::MmapRaw;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use std::collections::HashMap;
 use std::io::{IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -103,6 +107,14 @@ pub(crate) struct Inner {
     /// Reserves are made to wait, as by a node that has no room yet.
     pub(crate) parks: bool,
     parked: Vec<(u16, Ticket)>,
+    /// Keys that clients handed over, by page.
+    taken_up: HashMap<u16, Vec<BlockKey>>,
+    /// What a lower tier has.
+    pub(crate) below: HashMap<PieceId, Vec<u8>>,
+    /// How promotions end that would need the lower tier; unless it is `None`, it brings what it has.
+    pub(crate) tier_says: Option<Verdict>,
+    /// Promotions whose chains are kept.
+    pub(crate) kept: Vec<(u16, Ticket)>,
     /// Attachments whose page is taken back before the client can lock it.
     pub(crate) buries: usize,
     /// Owner numbers drawn.
@@ -145,6 +157,10 @@ impl Node {
             considered: None,
             parks: false,
             parked: Vec::new(),
+            taken_up: HashMap::new(),
+            below: HashMap::new(),
+            tier_says: None,
+            kept: Vec::new(),
             buries: 0,
             drawn: 0,
         };
@@ -193,6 +209,8 @@ impl Node {
         let Ok(mut state) = self.state.lock() else { return };
         state.connections.clear();
         state.parked.clear();
+        state.taken_up.clear();
+        state.kept.clear();
         state.clients.iter_mut().for_each(|client| client.2 = None);
     }
 
@@ -255,6 +273,49 @@ impl Inner {
             while shared.ring().pending().unwrap() > 0 {
                 let request = Request::decode(&shared.ring().peek()).unwrap();
                 let answer = match request {
+                    Request::Keys { first, count } => {
+                        let keys = self.taken_up.entry(*page).or_default();
+                        keys.truncate(first as usize);
+                        match keys.len() == first as usize {
+                            true => keys.extend(shared.chain().keys(count as usize)),
+                            false => keys.clear(),
+                        }
+                        None
+                    }
+                    Request::Locate(question) | Request::Promote(question)
+                        if !self.parks || matches!(request, Request::Locate(_)) =>
+                    {
+                        let keys = self.taken_up.remove(page).unwrap_or_default();
+                        let keys = if keys.len() == question.blocks as usize { keys } else { Vec::new() };
+                        let shares = shared.chain().shares(question.shares as usize).collect();
+                        let chain = (keys, shares);
+                        let (verdict, located) = match request {
+                            Request::Locate(_) => {
+                                (Verdict::Located, locate(&self.memory.segment, &self.below, &chain))
+                            }
+                            _ => {
+                                self.kept.push((*page, question.ticket));
+                                promote(
+                                    &self.memory.segment,
+                                    &mut self.arena,
+                                    &self.below,
+                                    self.tier_says,
+                                    &chain,
+                                )
+                            }
+                        };
+                        shared.completion(question.ticket).unwrap().answer_with(
+                            question.ticket,
+                            verdict,
+                            located,
+                        );
+                        None
+                    }
+                    Request::Promote(question) => {
+                        self.taken_up.remove(page);
+                        self.parked.push((*page, question.ticket));
+                        None
+                    }
                     Request::Reserve { ticket, .. } if self.parks => {
                         self.parked.push((*page, ticket));
                         None
@@ -262,6 +323,10 @@ impl Inner {
                     Request::Cancel { ticket } if self.parked.contains(&(*page, ticket)) => {
                         self.parked.retain(|&parked| parked != (*page, ticket));
                         Some((ticket, Verdict::Expired))
+                    }
+                    Request::Cancel { ticket } => {
+                        self.kept.retain(|&kept| kept != (*page, ticket));
+                        None
                     }
                     request => {
                         handle(&self.memory.segment, &mut self.arena, &mut self.suspects, *page, request)
@@ -415,6 +480,70 @@ fn give_back(segment: &Segment<'_>, arena: &mut Arena, slot: SlotRef) {
     }
 }
 
+/// How much of a chain is there: in memory, and with what the lower tier has.
+fn locate(
+    segment: &Segment<'_>,
+    below: &HashMap<PieceId, Vec<u8>>,
+    (keys, shares): &(Vec<BlockKey>, Vec<Share>),
+) -> Located {
+    let longest = |is_there: &dyn Fn(&PieceId) -> bool| {
+        let mut walk = Walk::new(keys.len(), shares);
+        while let Some(probe) = walk.next() {
+            if !is_there(&shares[probe.share].piece(keys[probe.block])) {
+                walk.missing(probe);
+            }
+        }
+        walk.length()
+    };
+    let memory_blocks = longest(&|id| find(segment, id).is_some());
+    let blocks = longest(&|id| find(segment, id).is_some() || below.contains_key(id));
+    Located { blocks, memory_blocks, tiers: u64::from(blocks > memory_blocks) }
+}
+
+/// Brings what the lower tier has of a chain into memory, unless it says otherwise.
+fn promote(
+    segment: &Segment<'_>,
+    arena: &mut Arena,
+    below: &HashMap<PieceId, Vec<u8>>,
+    tier_says: Option<Verdict>,
+    chain: &(Vec<BlockKey>, Vec<Share>),
+) -> (Verdict, Located) {
+    let located = locate(segment, below, chain);
+    if let Some(verdict) = tier_says.filter(|_| located.tiers != 0) {
+        return (verdict, Located::in_memory(located.memory_blocks));
+    }
+    let (keys, shares) = chain;
+    for probe in Walk::backwards(located.blocks, shares) {
+        let id = shares[probe.share].piece(keys[probe.block]);
+        if find(segment, &id).is_none() {
+            load(segment, arena, &id, &below[&id]);
+        }
+    }
+    (Verdict::Promoted, Located::in_memory(located.blocks))
+}
+
+/// Publishes a piece as a promotion does: Free, Loading, Ready.
+fn load(segment: &Segment<'_>, arena: &mut Arena, id: &PieceId, bytes: &[u8]) {
+    let slot_bytes = segment.geometry().slot_bytes(bytes.len() as u64).unwrap();
+    let taken = arena.take(slot_bytes).expect("the tests leave room");
+    if let Some(chunk) = taken.cut {
+        segment.chunk_word(0, chunk).unwrap().store(slot_bytes, Ordering::Release);
+    }
+    let line = segment.line(0, taken.slot).unwrap();
+    let generation = line.step(Event::Load).unwrap().generation;
+    let slot = SlotRef { arena: 0, slot: taken.slot, generation };
+    let target = segment.bytes(slot, bytes.len() as u64).unwrap();
+    // SAFETY: the slot is Loading, so it is the node's alone, and its extent was checked.
+    unsafe { target.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
+    let checksum = seal(id, bytes.len() as u64).update(bytes).value();
+    line.describe(&PieceMeta { id: *id, len_bytes: bytes.len() as u64, checksum, depth: 0 });
+    line.step(Event::Publish).unwrap();
+    segment
+        .index()
+        .insert(id.hash(segment.geometry().seed), Location { arena: 0, slot: taken.slot })
+        .unwrap();
+}
+
 fn handle(
     segment: &Segment<'_>,
     arena: &mut Arena,
@@ -484,9 +613,8 @@ fn handle(
             }
             None
         }
-        Request::Cancel { .. } => None,
-        Request::Keys { .. } | Request::Locate(_) | Request::Promote(_) => {
-            unreachable!("no client of these tests asks about chains")
+        Request::Cancel { .. } | Request::Keys { .. } | Request::Locate(_) | Request::Promote(_) => {
+            unreachable!("served where the books are")
         }
         Request::Flush { ticket } => Some((ticket, Verdict::Flushed)),
     }
