@@ -2,6 +2,7 @@
 //!
 //! Reports go to standard output and nothing else does, so `--json` can be piped.
 
+use crate::compare::{self, Mode, Programs, System};
 use crate::generate::{ChatTraffic, generate_chat};
 use crate::trace::Trace;
 use crate::{dry_run, local, replay, report, size};
@@ -30,6 +31,12 @@ enum Command {
     /// Measure a node of its own: copies beside plain copies, single calls, lookups among up to 10⁷ pieces.
     Local(LocalArgs),
 
+    /// Put blocks into Cascade and into other systems and get them again, every byte compared, beside plain copies and reads.
+    Compare(CompareArgs),
+
+    /// Make the table (Markdown) and the chart (SVG) of a kept `compare --json`, beside it.
+    Report(ReportArgs),
+
     /// Serve requests of a replay, dealt by a parent process.
     #[command(hide = true)]
     ReplayClient(replay::ClientArgs),
@@ -53,6 +60,49 @@ struct LocalArgs {
     /// Print one JSON object in place of the table.
     #[arg(long)]
     json: bool,
+}
+
+/// Which systems are compared, and over what.
+#[derive(Debug, Args)]
+struct CompareArgs {
+    /// Systems, separated by commas. One that is not here is shown as absent.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "cascade,redis,hdf5,lmcache")]
+    systems: Vec<System>,
+
+    /// Where blocks are when they are got: in memory, or on the disk alone; one of them or both.
+    #[arg(long, value_name = "MODES", value_delimiter = ',', default_value = "hot,cold")]
+    mode: Vec<Mode>,
+
+    /// Sizes of a block, separated by commas.
+    #[arg(long, value_name = "SIZES", value_delimiter = ',', default_value = "2MiB,10MiB", value_parser = size::parse)]
+    block_bytes: Vec<u64>,
+
+    /// Bytes of all blocks of a size.
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = size::parse)]
+    total_bytes: u64,
+
+    /// Rounds that count: each puts all blocks and gets them.
+    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = value_parser!(u16).range(1..))]
+    rounds: u16,
+
+    /// Where the disk is: cold blocks lie in a folder there [default: that for temporary files].
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+
+    #[command(flatten)]
+    programs: Programs,
+
+    /// Print one JSON object in place of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is reported.
+#[derive(Debug, Args)]
+struct ReportArgs {
+    /// Kept outputs of `compare --json`.
+    #[arg(required = true, value_name = "FILE")]
+    kept: Vec<PathBuf>,
 }
 
 /// Where the traffic comes from and how it is replayed.
@@ -182,6 +232,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         Command::ReplayClient(args) => replay::run_client(&args),
         Command::Local(args) => local(args),
         Command::LocalClient(args) => local::run_client(&args),
+        Command::Compare(args) => compare(args),
+        Command::Report(args) => report(&args),
     }
 }
 
@@ -227,6 +279,31 @@ fn local(args: LocalArgs) -> Result<(), Box<dyn Error>> {
         println!("{}", serde_json::to_string(&figures)?);
     } else {
         print!("{}", report::local_table(&figures));
+    }
+    Ok(())
+}
+
+fn compare(args: CompareArgs) -> Result<(), Box<dyn Error>> {
+    let compared = compare::run(&compare::Plan {
+        systems: &args.systems,
+        modes: &args.mode,
+        block_bytes: &args.block_bytes,
+        total_bytes: args.total_bytes,
+        rounds: usize::from(args.rounds),
+        folder: &args.folder.unwrap_or_else(std::env::temp_dir),
+        programs: &args.programs,
+    })?;
+    if args.json {
+        println!("{}", serde_json::to_string(&compared)?);
+    } else {
+        print!("{}", compare::table(&compared));
+    }
+    Ok(compared.verdict()?)
+}
+
+fn report(args: &ReportArgs) -> Result<(), Box<dyn Error>> {
+    for kept in &args.kept {
+        compare::report(kept)?.iter().for_each(|path| println!("{}", path.display()));
     }
     Ok(())
 }

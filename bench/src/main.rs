@@ -1,15 +1,20 @@
 //! Load generators, trace replay, reports.
 //!
 //! One command line for every measurement: `replay` runs a trace, against a node or against the policies alone;
-//! `local` measures single calls and copies. Nothing here is linked into the node.
+//! `local` measures single calls and copies; `compare` puts Cascade beside other systems. Nothing here is linked into the node.
 
 mod belady;
 mod cache;
 mod cli;
+mod compare;
+mod content;
+mod cpu;
 mod dry_run;
 mod generate;
 mod latency;
 mod local;
+mod node;
+mod plain;
 mod provenance;
 mod random;
 mod replay;

@@ -1,21 +1,30 @@
 //! Where a measurement comes from: without this its figures say nothing.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::env;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Program and machine of a measurement.
-#[derive(Clone, Debug, Serialize)]
+/// Program, machine and moment of a measurement.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Provenance {
     /// Version of the bench, which is that of the workspace.
-    pub(crate) version: &'static str,
+    pub(crate) version: String,
+    /// Names this run among all: seconds since 1970, and a process.
+    pub(crate) run_id: String,
+    /// The batch job that it ran in.
+    pub(crate) slurm_job_id: Option<String>,
+    /// When it was asked for, in UTC, as 2026-01-31T12:00:00Z.
+    pub(crate) time: String,
     /// Commit that the sources stand at, `+` after it where they differ; `unknown` away from them.
     pub(crate) commit: String,
     pub(crate) host: Host,
 }
 
 /// A machine.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Host {
     pub(crate) cpu_model: String,
     pub(crate) cpus: usize,
@@ -26,7 +35,16 @@ pub(crate) struct Host {
 impl Provenance {
     /// That of this program on this machine.
     pub(crate) fn here() -> Self {
-        Self { version: env!("CARGO_PKG_VERSION"), commit: commit(), host: Host::this() }
+        let now = SystemTime::now();
+        let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            run_id: format!("{seconds}-{}", std::process::id()),
+            slurm_job_id: env::var("SLURM_JOB_ID").ok().filter(|id| !id.is_empty()),
+            time: humantime::format_rfc3339_seconds(now).to_string(),
+            commit: commit(),
+            host: Host::this(),
+        }
     }
 }
 
@@ -59,6 +77,20 @@ impl Host {
     }
 }
 
+/// A path without what is only this machine's: below the sources it is relative, below the home folder it begins with `~`.
+pub(crate) fn shortened(path: &str) -> String {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the bench lies in the workspace");
+    let path = Path::new(path);
+    if let Ok(below) = path.strip_prefix(sources) {
+        return below.display().to_string();
+    }
+    let home = env::var_os("HOME").filter(|home| home.len() > 1);
+    match home.and_then(|home| path.strip_prefix(home).ok()) {
+        Some(below) => format!("~/{}", below.display()),
+        None => path.display().to_string(),
+    }
+}
+
 fn commit() -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(["-C", env!("CARGO_MANIFEST_DIR")]).args(arguments).output();
@@ -69,4 +101,20 @@ fn commit() -> String {
     let changed =
         git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|list| !list.is_empty());
     if changed { commit + "+" } else { commit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_tells_nothing_of_whose_machine_it_was() {
+        let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+        assert_eq!(shortened(sources), "bench/src");
+        assert_eq!(shortened("/usr/bin/redis-server"), "/usr/bin/redis-server");
+        if let Some(home) = env::var("HOME").ok().filter(|home| home.len() > 1 && !sources.starts_with(home))
+        {
+            assert_eq!(shortened(&format!("{home}/.cache/x")), "~/.cache/x");
+        }
+    }
 }

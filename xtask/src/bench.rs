@@ -1,8 +1,10 @@
 //! `cargo xtask bench`: builds in release, measures, and on request keeps the raw output in `bench/runs/`.
 //!
-//! `engines` measures in a real vLLM: see `bench/engines.rs`. All other suites are verbs of cascade-bench.
+//! `engines` measures in a real vLLM: see `bench/engines.rs`. All other suites are verbs of cascade-bench; for `compare` the
+//! systems that Cascade is compared with are brought along: `bench/compare.rs`.
 
 use std::fs;
+use std::path::PathBuf;
 
 use crate::child;
 use crate::dist;
@@ -11,10 +13,13 @@ use crate::lines::Stream;
 use crate::process::Cmd;
 use crate::workspace::{self, Metadata};
 
+mod compare;
 mod engines;
 
 /// The suite that is no verb of cascade-bench.
 const ENGINES: &str = "engines";
+/// The suite that needs other systems, and whose kept output gets a table and a chart.
+const COMPARE: &str = "compare";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -35,7 +40,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result {
-    let bench = if args.suite == ENGINES { engines::driver()? } else { verb(&args.suite)? };
+    let bench = match args.suite.as_str() {
+        ENGINES => engines::driver()?,
+        COMPARE => compare::with_peers(verb(COMPARE)?, &args.rest),
+        suite => verb(suite)?,
+    };
     if !args.json && !args.keep {
         return bench.args(&args.rest).run();
     }
@@ -55,6 +64,9 @@ pub(crate) fn run(args: &Args) -> Result {
         let path = workspace::root().join("bench/runs").join(name);
         fs::write(&path, raw).context(path.display())?;
         eprintln!("kept {}", path.display());
+        if args.suite == COMPARE {
+            compare::report(program()?, &path)?;
+        }
     }
     if status.success() {
         Ok(())
@@ -65,9 +77,17 @@ pub(crate) fn run(args: &Args) -> Result {
 
 /// A verb of cascade-bench, built with its node and laid out as a user has them.
 fn verb(suite: &str) -> Result<Cmd> {
-    let folder = Metadata::read()?.target_directory.join("xtask/bench");
-    let dist = dist::build("laptop", &folder)?;
-    Ok(Cmd::new(dist.program("cascade-bench")).arg(suite))
+    dist::build("laptop", &folder()?)?;
+    Ok(Cmd::new(program()?).arg(suite))
+}
+
+/// cascade-bench, once [`verb`] has built it.
+fn program() -> Result<PathBuf> {
+    Ok(folder()?.join("bin/cascade-bench"))
+}
+
+fn folder() -> Result<PathBuf> {
+    Ok(Metadata::read()?.target_directory.join("xtask/bench"))
 }
 
 /// The date in UTC, as 2026-01-31.

@@ -18,6 +18,7 @@ mod fuzz;
 mod lines;
 mod model;
 mod node;
+mod peers;
 mod process;
 mod profile;
 mod skips;
@@ -47,6 +48,7 @@ Examples:
   cargo xtask model                   the loom models of core
   cargo xtask fuzz canary --seconds 10
   cargo xtask bench local --keep      measure, and keep the raw output in bench/runs/
+  cargo xtask bench compare --keep    beside Redis, HDF5 and LMCache; a table and a chart beside the output
   cargo xtask bench engines --json    a real vLLM with Cascade, beside vLLM alone and LMCache's server
   cargo xtask dist laptop             node, plugins and configuration in one folder
   cargo xtask dist wheel              the Python wheel, with the node inside";

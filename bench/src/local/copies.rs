@@ -1,7 +1,8 @@
 //! Verified copies beside plain ones of the same bytes: out, in, in place, in fragments.
 
 use super::pairs::{Method, Ratio, compare};
-use super::scene::{PATIENCE, Plain, Scene, fresh, must_be_stored, must_hit};
+use super::scene::{PATIENCE, Scene, fresh, must_be_stored, must_hit};
+use crate::plain::Plain;
 use cascade_client::{Deadline, Lineage, PieceId, Reserved, View};
 use serde_json::{Map, Value};
 use std::cell::{Cell, RefCell};

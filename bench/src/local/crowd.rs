@@ -1,6 +1,7 @@
 //! Several client processes at once: what they copy out together, beside what they copy plainly together.
 
-use super::scene::{PATIENCE, Plain, must_hit, piece};
+use super::scene::{PATIENCE, must_hit, piece};
+use crate::plain::Plain;
 use cascade_client::{Client, Deadline};
 use serde_json::{Map, Value, json};
 use std::error::Error;

@@ -6,16 +6,16 @@
 mod calls;
 mod copies;
 mod crowd;
-mod node;
 mod pairs;
 mod scene;
 mod tables;
 
 pub(crate) use crowd::{ClientArgs, run_client};
+pub(crate) use pairs::quantile;
 
+use crate::node::Node;
 use crate::provenance::Provenance;
 use indicatif::{ProgressBar, ProgressStyle};
-use node::Node;
 use scene::Scene;
 use serde_json::{Map, Value, json};
 use std::error::Error;
@@ -92,7 +92,7 @@ pub(crate) fn run(program: Option<PathBuf>, quick: bool) -> Result<Map<String, V
         bar.set_message(message);
     };
 
-    let node = Node::start(&program.unwrap_or_else(Node::program), effort.capacity_bytes)?;
+    let node = Node::start(&program.unwrap_or_else(Node::program), effort.capacity_bytes, &[])?;
     let mut scene = Scene::new(&node.instance, effort)?;
     figures.insert("idle_cpu_ratio".into(), json!(node.idle_cpu_ratio(effort.time)?));
     step("copies");

@@ -3,7 +3,6 @@
 use super::Effort;
 use crate::random::mix;
 use cascade_client::{BlockKey, Client, Deadline, Lineage, Lookup, PieceId, Stored};
-use cascade_core::copy::{Copier, Kernel};
 use memmap2::{MmapMut, MmapOptions};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use std::error::Error;
@@ -27,28 +26,6 @@ pub(crate) struct Scene {
     pub(crate) far: MmapMut,
     /// Names given so far; see [`fresh`].
     pub(crate) names: u64,
-}
-
-/// How the bytes of a plain copy are moved.
-#[derive(Clone, Copy)]
-pub(crate) enum Plain {
-    Memcpy,
-    NonTemporal,
-}
-
-impl Plain {
-    pub(crate) const ALL: [Self; 2] = [Self::Memcpy, Self::NonTemporal];
-
-    /// Copies fragments, each between slices of one length.
-    pub(crate) fn copy<'a>(self, fragments: impl Iterator<Item = (&'a mut [u8], &'a [u8])>) {
-        match self {
-            Self::Memcpy => fragments.for_each(|(target, source)| target.copy_from_slice(source)),
-            Self::NonTemporal => {
-                let mut copier = Copier::unverified(Kernel::best());
-                fragments.for_each(|(target, source)| copier.copy_slice(target, source));
-            }
-        }
-    }
 }
 
 impl Scene {

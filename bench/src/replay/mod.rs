@@ -5,7 +5,6 @@
 //! at the capacity that the node can really keep: they differ by what the node loses to concurrency.
 
 mod chains;
-mod content;
 mod deal;
 mod node;
 mod player;

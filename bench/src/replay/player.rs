@@ -5,9 +5,9 @@
 //! the time to publish the puts: it is microseconds here, while minutes pass between two turns of a session in the trace.
 
 use super::chains::Chains;
-use super::content::Content;
 use super::deal::{Deal, Progress};
 use super::tally::Tally;
+use crate::content::Content;
 use crate::trace::{Trace, TraceRequest};
 use cascade_client::{
     BlockKey, Client, Deadline, Error, Lineage, Lookup, PieceId, Reason, Refusal, Share, Stored,

@@ -7,13 +7,12 @@ use std::env;
 use std::time::Duration;
 
 use crate::failure::{Context, Result};
+use crate::peers;
 use crate::process::Cmd;
 use crate::tools;
 use crate::venv::Venv;
 use crate::wheel;
 use crate::workspace::{self, Metadata};
-
-const PINS: &str = "bench/engines/requirements.txt";
 
 /// The driver, and what it shares with the tests: nodes, servers and models, vLLM's tiering on a CPU.
 const SOURCES: [&str; 4] = ["bench", "tests/python", "tests/python/engines", "tests/python/tier"];
@@ -24,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(60 * 60);
 /// The driver, ready to run; its own flags may follow. Errors: no Python, a failed installation or build.
 pub(super) fn driver() -> Result<Cmd> {
     tools::python()?;
-    let venv = Venv::pinned("bench-engines", PINS)?;
+    let venv = Venv::pinned(peers::ENGINES, peers::ENGINES_PINS)?;
     let target = Metadata::read()?.target_directory;
     let folder = target.join("xtask/bench-engines");
     let site = folder.join("site");

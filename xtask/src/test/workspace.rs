@@ -1,12 +1,13 @@
 //! The workspace's own tests: everything in Rust that needs no GPU or MPI.
 //!
-//! Runs under cargo-nextest where it is installed, else under `cargo test`; nothing is installed for it. Both ways the
+//! Runs under cargo-nextest where it is installed, else under `cargo test`; neither is installed for it. Both ways the
 //! same tests run, and doc tests after them. Ignored tests are refused: a test that cannot run here says SKIPPED.
 
 use std::time::Duration;
 
 use super::counted;
 use crate::failure::Result;
+use crate::peers;
 use crate::process::Cmd;
 use crate::tally::{Runner, Tally};
 
@@ -25,15 +26,30 @@ pub(super) fn run(filter: Option<&str>, tally: &mut Tally) -> Vec<(&'static str,
 }
 
 fn tests(filter: Option<&str>, tally: &mut Tally) -> Result {
+    let cargo = with_peers(Cmd::cargo());
     if Cmd::cargo().args(["nextest", "--version"]).succeeds() {
         let nextest = ["nextest", "run", "--workspace", "--no-fail-fast", "--color", "never"];
         // A passing test's output is shown because that is where it says SKIPPED.
         let shown = ["--success-output", "immediate", "--config-file", "xtask/nextest.toml"];
-        counted(Cmd::cargo().args(nextest).args(shown).args(filter).limit(LIMIT), Runner::Nextest, tally)
+        counted(cargo.args(nextest).args(shown).args(filter).limit(LIMIT), Runner::Nextest, tally)
     } else {
         let harness = ["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"];
-        let cmd = Cmd::cargo().args(harness).args(filter).limit(LIMIT);
+        let cmd = cargo.args(harness).args(filter).limit(LIMIT);
         counted(cmd.args(["--", "--show-output", "--color", "never"]), Runner::Harness, tally)
+    }
+}
+
+/// Brings along what the tests of the comparison run against. They say SKIPPED where it cannot be had.
+fn with_peers(cargo: Cmd) -> Cmd {
+    if let Err(why) = peers::redis() {
+        eprintln!("no Redis: {why}");
+    }
+    match peers::hdf5() {
+        Ok(python) => cargo.env("CASCADE_BENCH_PYTHON", python),
+        Err(why) => {
+            eprintln!("no HDF5: {why}");
+            cargo
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A node of one's own, for as long as a measurement takes.
 
+use crate::cpu;
 use std::error::Error;
-use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,17 +16,22 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts it with a cache of this size, and waits until clients may attach.
+    /// Starts it with a cache of this size and further settings (`key=value`), and waits until clients may attach.
     ///
     /// # Errors
     /// It cannot be run, or ended before it was ready; what it said is part of the error.
-    pub(crate) fn start(program: &Path, capacity_bytes: u64) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn start(
+        program: &Path,
+        capacity_bytes: u64,
+        settings: &[String],
+    ) -> Result<Self, Box<dyn Error>> {
         let instance = format!("bench-{}", std::process::id());
         let child = Command::new(program)
             .env_remove("CASCADE_SOCKET")
             .args(["run", "--instance", &instance, "--log", "warn", "--set", "policy.name=lru"])
             // Chunks that hold the largest pieces, whatever the capacity.
             .args(["--set", &format!("segment.capacity={capacity_bytes}"), "--set", "segment.chunk=32MiB"])
+            .args(settings.iter().flat_map(|setting| ["--set", setting]))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -54,23 +59,18 @@ impl Node {
     /// The share of a core that the node uses while nobody asks it anything, over this time.
     ///
     /// # Errors
-    /// /proc cannot be read.
+    /// It is gone.
     pub(crate) fn idle_cpu_ratio(&self, time: Duration) -> Result<f64, Box<dyn Error>> {
         // It looks for more for some microseconds after the last request, then sleeps.
         std::thread::sleep(Duration::from_millis(200));
-        let (start, before_ns) = (Instant::now(), self.cpu_ns()?);
+        let (start, before_ns) = (Instant::now(), cpu::used_ns(self.pid())?);
         std::thread::sleep(time);
-        Ok((self.cpu_ns()? - before_ns) as f64 / start.elapsed().as_nanos() as f64)
+        Ok((cpu::used_ns(self.pid())? - before_ns) as f64 / start.elapsed().as_nanos() as f64)
     }
 
-    /// Nanoseconds on a processor, all threads together: the ticks of /proc/PID/stat are too coarse.
-    fn cpu_ns(&self) -> Result<u64, Box<dyn Error>> {
-        let mut sum_ns = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let text = fs::read_to_string(task?.path().join("schedstat"))?;
-            sum_ns += text.split_whitespace().next().ok_or("schedstat is empty")?.parse::<u64>()?;
-        }
-        Ok(sum_ns)
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 }
 
