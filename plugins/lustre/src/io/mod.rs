@@ -6,6 +6,7 @@
 mod direct;
 #[cfg(feature = "faults")]
 pub mod faulty;
+mod folder;
 mod lustre;
 mod method;
 mod pool;

@@ -2,20 +2,18 @@
 //! Invariants: it belongs to this user and nobody else can enter it; files are made 0600 and leak into no child; no name in it
 //! is followed elsewhere.
 
-use super::direct;
 use super::lustre::{Kernel, Linux, Striping};
 use super::{Directory, FileKind, Look, Stripe};
+use super::{direct, folder};
 use rustix::fs::{self, AtFlags, Dir, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
 
 /// So much is overwritten at once.
@@ -58,31 +56,12 @@ impl PosixDirectory {
     /// # Errors
     /// It is not private, or not to be opened; says what to do.
     pub fn open(path: &Path, access: Access, caching: Caching) -> io::Result<PosixDirectory> {
-        if access == Access::ReadWrite {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        }
-        let folder = fs::open(path, FOLDER, Mode::empty()).map_err(|error| match error {
-            Errno::LOOP | Errno::NOTDIR => {
-                refused(path, "it is a symbolic link or no folder; give the folder itself")
-            }
-            error => error.into(),
-        })?;
-        let stat = fs::fstat(&folder)?;
-        let me = rustix::process::geteuid().as_raw();
-        if stat.st_uid != me {
-            let owner = stat.st_uid;
-            return Err(refused(path, &format!("it belongs to user {owner}, not to {me}; choose another")));
-        }
-        if stat.st_mode & 0o077 != 0 {
-            let mode = stat.st_mode & 0o777;
-            return Err(refused(path, &format!("others may enter it (mode {mode:o}); chmod 700 it")));
-        }
+        let (folder, metadata_operations) = folder::open(path, access)?;
         let direct = OnceLock::new();
         if caching == Caching::Used {
             let _ = direct.set(Err("the page cache is configured".to_owned()));
         }
-        // What it took so far: the making, the opening, the look.
-        let metadata_operations = AtomicU64::new(if access == Access::ReadWrite { 3 } else { 2 });
+        let metadata_operations = AtomicU64::new(metadata_operations);
         let directory = PosixDirectory {
             path: path.to_owned(),
             folder,
@@ -314,8 +293,4 @@ impl Directory for PosixDirectory {
     fn metadata_operations(&self) -> u64 {
         self.metadata_operations.load(Ordering::Relaxed)
     }
-}
-
-fn refused(path: &Path, reason: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::PermissionDenied, format!("{}: {reason}", path.display()))
 }

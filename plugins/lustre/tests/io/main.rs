@@ -4,4 +4,5 @@ mod directory;
 mod engines;
 #[cfg(feature = "faults")]
 mod faulty;
+mod sandbox;
 mod support;
