@@ -12,7 +12,7 @@ use crate::io::{Access, Directory, FileKind};
 use crate::journal::Journal;
 use crate::link::{Acquired, Speaker, Stored, ToKeeper, ToMover};
 use crate::manifest::Manifest;
-use crate::mount::{Mount, Mounted};
+use crate::mount::Mount;
 use crate::mover::unix_s;
 use crate::order::status_of;
 use crate::report::{Report, State};
@@ -87,8 +87,7 @@ pub(crate) fn run(setup: Setup, _running: Running) {
 }
 
 fn open(setup: &Setup) -> io::Result<(Arc<dyn Directory>, Holdings)> {
-    let Mounted { directory, notes } = setup.mount.directory(&setup.path, setup.access)?;
-    setup.report(|report| report.notes = notes);
+    let directory = setup.mount.directory(&setup.path, setup.access)?;
     marker::check(directory.as_ref(), setup.access)?;
     let mut holdings = Holdings::new(Arc::clone(&directory), setup);
     holdings.list()?;
@@ -429,6 +428,7 @@ impl Keeper {
             report.manifests = self.holdings.manifests.len();
             report.removed_pieces = self.holdings.book.removed_pieces();
             report.metadata_operations = self.directory.metadata_operations();
+            report.notes = self.directory.notes();
         });
     }
 }

@@ -46,7 +46,7 @@ mod wipe;
 mod write;
 
 pub use config::{Config, Durability, Mode};
-pub use mount::{Mount, Mounted};
+pub use mount::Mount;
 pub use tier::LustreTier;
 
 cascade_tier::export_tier!(lustre, LustreTier);

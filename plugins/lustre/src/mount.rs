@@ -12,21 +12,13 @@ pub trait Mount: Send + Sync {
     ///
     /// # Errors
     /// What the file system says, or why the directory is not to be used.
-    fn directory(&self, path: &Path, access: Access) -> io::Result<Mounted>;
+    fn directory(&self, path: &Path, access: Access) -> io::Result<Arc<dyn Directory>>;
 
     /// Starts an engine, without a look at any file system. And why it is not what was wanted.
     ///
     /// # Errors
     /// What the system says.
     fn engine(&self) -> io::Result<(Box<dyn Engine>, Option<String>)>;
-}
-
-/// A store's directory.
-pub struct Mounted {
-    /// The directory.
-    pub directory: Arc<dyn Directory>,
-    /// What works there otherwise than was wanted, for people.
-    pub notes: Vec<String>,
 }
 
 /// The file systems of this machine.
@@ -42,19 +34,12 @@ impl Machine {
 }
 
 impl Mount for Machine {
-    fn directory(&self, path: &Path, access: Access) -> io::Result<Mounted> {
+    fn directory(&self, path: &Path, access: Access) -> io::Result<Arc<dyn Directory>> {
         let mut directory = PosixDirectory::open(path, access, self.config.engine.caching())?;
         if let Some(stripe) = self.config.stripe {
             directory = directory.striped(stripe);
         }
-        let mut notes = Vec::new();
-        if let Some(Err(reason)) = directory.direct() {
-            notes.push(format!("containers go through the page cache: {reason}"));
-        }
-        if let Err(reason) = directory.stripe() {
-            notes.push(format!("containers are laid out as the directory says: {reason}"));
-        }
-        Ok(Mounted { directory: files::shared(directory), notes })
+        Ok(files::shared(directory))
     }
 
     fn engine(&self) -> io::Result<(Box<dyn Engine>, Option<String>)> {

@@ -246,6 +246,7 @@ mod tests {
         assert_eq!(asked[2..], [Asked::Open(plain)]);
         let reason = fake.directory.stripe().unwrap_err().to_owned();
         assert!(reason.contains("Inappropriate ioctl"), "{reason}");
+        assert!(fake.directory.notes().iter().any(|note| note.contains(&reason)), "people are told");
         fake.directory.create("b", FileKind::Container).unwrap();
         assert_eq!(fake.asked(), [Asked::Open(CREATE)]);
         assert_eq!(

@@ -212,6 +212,9 @@ pub trait Directory: Send + Sync {
 
     /// Operations so far that a metadata server would see: opens, creates, renames, removals, listings, looks.
     fn metadata_operations(&self) -> u64;
+
+    /// What works otherwise than was wanted, as far as it is known by now, for people.
+    fn notes(&self) -> Vec<String>;
 }
 
 /// What a file is for.

@@ -59,7 +59,7 @@ impl PosixDirectory {
         let (folder, metadata_operations) = folder::open(path, access)?;
         let direct = OnceLock::new();
         if caching == Caching::Used {
-            let _ = direct.set(Err("the page cache is configured".to_owned()));
+            let _ = direct.set(Err("so it is configured".to_owned()));
         }
         let metadata_operations = AtomicU64::new(metadata_operations);
         let directory = PosixDirectory {
@@ -292,5 +292,13 @@ impl Directory for PosixDirectory {
 
     fn metadata_operations(&self) -> u64 {
         self.metadata_operations.load(Ordering::Relaxed)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let direct = self.direct().and_then(Result::err);
+        let direct = direct.map(|reason| format!("containers go through the page cache: {reason}"));
+        let stripe = self.stripe().err();
+        let stripe = stripe.map(|reason| format!("containers are laid out as their folder says: {reason}"));
+        direct.into_iter().chain(stripe).collect()
     }
 }

@@ -113,4 +113,8 @@ impl Directory for FaultyDirectory {
     fn metadata_operations(&self) -> u64 {
         self.inner.metadata_operations()
     }
+
+    fn notes(&self) -> Vec<String> {
+        self.inner.notes()
+    }
 }
