@@ -1,4 +1,4 @@
-//! How the process ends: five codes, and the message that goes with a failure.
+//! How the process ends: six codes, and the message that goes with a failure.
 
 use std::process::ExitCode;
 
@@ -18,6 +18,8 @@ pub enum Exit {
     Miss = 3,
     /// No node can be reached.
     Unreachable = 4,
+    /// Stopped by Ctrl-C or SIGTERM, in order; a shell gives the same code to what Ctrl-C ended.
+    Interrupted = 130,
 }
 
 /// A command that did not do what was asked.

@@ -3,12 +3,19 @@
 //! A new command is one file with an `Args` that implements `Run`, and one line in the list below. Its doc comment
 //! is its help text. Results go to standard output, everything else to standard error.
 
+mod age;
+mod description;
 mod descriptors;
 mod exit;
 mod globals;
+mod interrupts;
+mod landing;
+mod lineages;
 mod output;
+mod progress;
 mod reach;
 mod signals;
+mod store;
 mod tiers;
 
 use std::process::ExitCode;
@@ -66,6 +73,9 @@ commands! {
     Put => put,
     Get => get,
     Match => match_chain,
+    Ls => ls,
+    Du => du,
+    Verify => verify,
     Config => config,
     Doctor => doctor,
     Plugins => plugins,
@@ -93,6 +103,7 @@ Exit codes:
   2  wrong usage or configuration
   3  miss: what was asked for is not there
   4  no node can be reached
+  130  stopped by Ctrl-C or SIGTERM
 
 Environment:
   CASCADE_CONFIG    configuration file

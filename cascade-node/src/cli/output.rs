@@ -12,6 +12,11 @@ pub(super) struct Format {
     pub(super) json: bool,
 }
 
+/// For results of many lines: written in large pieces, the last of them by `flush`.
+pub(super) fn lines() -> impl Write {
+    io::BufWriter::with_capacity(64 << 10, io::stdout().lock())
+}
+
 /// Writes `text` as it is.
 pub(super) fn text(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();

@@ -1,0 +1,284 @@
+//! A store on a file system that a command looks into by itself, without a node.
+//!
+//! What it holds arrives as news and is not kept here: memory is bounded, however large the store. Nothing is written
+//! unless it was opened for that. A file system that does not answer is waited for, and said; Ctrl-C ends the waiting.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use cascade_tier::{CloseMode, Library, News, NewsKind, OpenTier, Record, Status, TierError};
+use serde::Deserialize;
+
+use super::interrupts::Interrupts;
+use super::landing::Landing;
+use super::{Context, Exit, Failure, tiers};
+
+/// The tier that keeps stores.
+const TIER: &str = "lustre";
+/// So much news is taken at once.
+const NEWS_BATCH: usize = 512;
+/// How long to rest when there is no news: the tier has no bell for it.
+const PAUSE: Duration = Duration::from_millis(2);
+/// While nothing comes, the tier is asked so often how the store is.
+const LOOKS_APART: Duration = Duration::from_millis(50);
+/// Nothing is lost if the tier is left behind in a file system that hangs: it is not waited for.
+const CLOSE_WAIT_MS: u64 = 500;
+/// A store that is silent for so long is worth a word, again and again.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// `--store`, for commands that look into one.
+#[derive(Debug, clap::Args)]
+pub(super) struct StoreFlag {
+    /// Folder of the store [default: $CASCADE_DIR]
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    store: Option<PathBuf>,
+}
+
+/// Where a store is; it can be opened again and again.
+#[derive(Debug)]
+pub(super) struct Place {
+    library: Library,
+    directory: PathBuf,
+    interrupts: Interrupts,
+}
+
+/// What may be done with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Nothing is made or changed.
+    ReadOnly,
+}
+
+/// An open store.
+#[derive(Debug)]
+pub(super) struct Store<'p> {
+    place: &'p Place,
+    /// `None` only while it is being dropped.
+    tier: Option<OpenTier>,
+    landing: Option<Landing>,
+    /// All that was there when it was opened has been told.
+    is_listed: bool,
+    heard: Instant,
+    looked: Instant,
+    warned: Instant,
+}
+
+/// How a store is, in the tier's words.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Condition {
+    pub(super) state: String,
+    pub(super) containers: u64,
+    pub(super) bytes: u64,
+    pub(super) files: u64,
+    pub(super) warnings: Vec<String>,
+    /// Lines of manifests that could not be read: the pieces that they name are not found.
+    #[serde(skip)]
+    pub(super) bad_lines: u64,
+}
+
+impl StoreFlag {
+    /// The store that is meant. Interrupts are watched from here on.
+    pub(super) fn place(&self, context: &Context) -> Result<Place, Failure> {
+        let loaded = context.configuration()?;
+        let named = self.store.clone().or_else(|| std::env::var_os("CASCADE_DIR").map(PathBuf::from));
+        let directory = named.filter(|directory| !directory.as_os_str().is_empty()).ok_or_else(|| {
+            Failure::new(Exit::Usage, "which store? name its folder with --store DIR, or set CASCADE_DIR")
+        })?;
+        let library =
+            tiers::load(TIER, &tiers::folders(&loaded)).map_err(|error| Failure::new(Exit::Failed, error))?;
+        Ok(Place { library, directory: std::path::absolute(directory)?, interrupts: Interrupts::watch()? })
+    }
+}
+
+impl Place {
+    /// Its folder.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Opens it. That it cannot be opened is told by the first look at it.
+    pub(super) fn open(&self, access: Access) -> Result<Store<'_>, Failure> {
+        let Access::ReadOnly = access;
+        let configuration = serde_json::json!({
+            "directory": self.directory,
+            "mode": "read_only",
+            "close_wait_ms": CLOSE_WAIT_MS,
+        });
+        let tier = self.library.open(&configuration.to_string()).map_err(failure)?;
+        let now = Instant::now();
+        Ok(Store {
+            place: self,
+            tier: Some(tier),
+            landing: None,
+            is_listed: false,
+            heard: now,
+            looked: now,
+            warned: now,
+        })
+    }
+
+    /// Opens it to be read, and shows `each` what it tells, until all has been told that was there.
+    pub(super) fn walk(
+        &self,
+        mut each: impl FnMut(&News) -> Result<(), Failure>,
+    ) -> Result<Condition, Failure> {
+        let mut store = self.open(Access::ReadOnly)?;
+        let mut news = Vec::new();
+        while !store.is_told() {
+            store.hear(&mut news)?;
+            news.iter().try_for_each(&mut each)?;
+            if news.is_empty() {
+                store.rest()?;
+            }
+        }
+        store.condition()
+    }
+}
+
+impl Store<'_> {
+    fn tier(&mut self) -> &mut OpenTier {
+        self.tier.as_mut().expect("a store is open until it is dropped")
+    }
+
+    /// Whether all has been told that was there when it was opened.
+    pub(super) fn is_told(&self) -> bool {
+        self.is_listed
+    }
+
+    /// What it tells next, in place of what `news` held; nothing where it has nothing to tell now. Never waits.
+    ///
+    /// # Errors
+    /// The store cannot be opened; it was asked to stop.
+    pub(super) fn hear(&mut self, news: &mut Vec<News>) -> Result<(), Failure> {
+        self.place.interrupts.look()?;
+        news.resize(NEWS_BATCH, News::default());
+        let count = self.tier().news(news).map_err(failure)?;
+        news.truncate(count);
+        self.is_listed |= news.iter().any(|news| news.kind == NewsKind::LISTED);
+        if count > 0 {
+            self.stirred();
+            return Ok(());
+        }
+        self.look()
+    }
+
+    /// Waits a little, or for a load to end.
+    pub(super) fn rest(&mut self) -> Result<(), Failure> {
+        let tier = self.tier.as_ref().expect("a store is open until it is dropped");
+        let landed = tier.event_fd().map_err(failure)?;
+        self.place.interrupts.rest(landed, PAUSE)
+    }
+
+    /// Loads under way.
+    pub(super) fn under_way(&self) -> usize {
+        self.landing.as_ref().map_or(0, Landing::under_way)
+    }
+
+    /// Has the first of these loaded, as many as there is room for. What no memory can be had for ends at once.
+    pub(super) fn load(
+        &mut self,
+        pieces: &mut VecDeque<Record>,
+        mut take: impl FnMut(&Record, Status, &[u8]),
+    ) -> Result<(), Failure> {
+        let Some(length_bytes) = pieces.front().map(|first| first.length_bytes) else { return Ok(()) };
+        if self.landing.as_ref().is_none_or(|landing| !landing.fits(length_bytes)) {
+            if self.under_way() > 0 {
+                return Ok(());
+            }
+            if let Some(landing) = &self.landing {
+                let id = landing.id();
+                self.tier().forget_memory(id).map_err(failure)?;
+                self.landing = None;
+            }
+            match Landing::new(self.tier(), length_bytes) {
+                Ok(landing) => self.landing = Some(landing),
+                Err(error) => {
+                    tracing::warn!("{}", error.message);
+                    take(&pieces.pop_front().expect("it was just looked at"), error.status, &[]);
+                    return Ok(());
+                }
+            }
+        }
+        let (Some(tier), Some(landing)) = (&mut self.tier, &mut self.landing) else { return Ok(()) };
+        landing.load(tier, pieces).map_err(failure)
+    }
+
+    /// Shows the loads that ended: which piece, how, and its bytes where they are what was stored.
+    pub(super) fn landed(&mut self, mut take: impl FnMut(&Record, Status, &[u8])) -> Result<(), Failure> {
+        let mut completions = Vec::new();
+        self.tier().poll(&mut completions).map_err(failure)?;
+        if !completions.is_empty() {
+            self.stirred();
+        }
+        for completion in &completions {
+            self.landing.iter_mut().for_each(|landing| landing.land(completion, &mut take));
+        }
+        Ok(())
+    }
+
+    /// How it is.
+    pub(super) fn condition(&mut self) -> Result<Condition, Failure> {
+        #[derive(Deserialize)]
+        struct Stats {
+            store: Condition,
+            counts: Counts,
+        }
+        #[derive(Deserialize)]
+        struct Counts {
+            bad_lines: u64,
+        }
+        let stats = self.tier().stats().map_err(failure)?;
+        let Stats { store, counts } = serde_json::from_str(&stats).map_err(|error| {
+            Failure::new(
+                Exit::Failed,
+                format!("the tier {TIER} answers otherwise than this program expects: {error}"),
+            )
+        })?;
+        Ok(Condition { bad_lines: counts.bad_lines, ..store })
+    }
+
+    fn stirred(&mut self) {
+        self.heard = Instant::now();
+        self.warned = self.heard;
+    }
+
+    /// Why nothing comes.
+    fn look(&mut self) -> Result<(), Failure> {
+        if self.looked.elapsed() < LOOKS_APART {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let condition = self.condition()?;
+        if condition.state == "failed" {
+            let why = condition.warnings.last().map_or("the store cannot be opened", String::as_str);
+            return Err(Failure::new(Exit::Failed, format!("{why}\n--store DIR names another store")));
+        }
+        let is_waited_for = !self.is_listed || self.under_way() > 0;
+        if is_waited_for && self.warned.elapsed() >= SILENCE {
+            self.warned = Instant::now();
+            let directory = self.place.directory.display();
+            tracing::warn!(
+                "{directory} has been silent for {} s; still waiting, Ctrl-C ends it",
+                self.heard.elapsed().as_secs()
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Store<'_> {
+    fn drop(&mut self) {
+        let closed = self.tier.take().map_or(Ok(()), |tier| tier.close(CloseMode::Leave));
+        if closed.is_err() {
+            // Threads of the tier hang in the file system and may still write there.
+            std::mem::forget(self.landing.take());
+        }
+    }
+}
+
+/// What the tier says, as the end of a command.
+fn failure(error: TierError) -> Failure {
+    Failure::new(Exit::Failed, error.to_string())
+}
