@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, final
+from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar, final
 
 from cascade_kv.errors import CascadeError as CascadeError
 from cascade_kv.errors import DeadlinePassed as DeadlinePassed
@@ -27,15 +27,23 @@ __version__: str
 def nbytes(data: Buffer) -> int:
     """Bytes of any buffer that the calls of a client take."""
 
+Reason: TypeAlias = Literal[
+    "absent", "corrupt", "pin_budget", "expired", "declined", "fenced", "too_short", "too_long"
+]
+
 @final
 class Miss:
     """Why a piece was not there. A miss is a value, and false."""
 
+    def __init__(self, reason: Reason, needed_bytes: int | None = None) -> None: ...
     @property
-    def reason(self) -> Literal["absent", "corrupt", "pin_budget", "too_short", "too_long"]:
-        """One of: "absent": not resident, or just being changed. "corrupt": the checksum did not match, the
-        node was told. "pin_budget": too much is pinned or held; gets still work. "too_short", "too_long": the
-        target was, for a call that takes exactly one length (`get_blocks`) or at most one."""
+    def reason(self) -> Reason:
+        """One of: "absent": nowhere, or for what only reads memory not resident, or just being changed.
+        "corrupt": the checksum did not match, the node was told. "pin_budget": too much is pinned or held;
+        gets still work. "expired": it did not come from a lower tier in time. "declined": it would have come
+        too late, so it was not tried. "fenced": the lower tier that has it is given up for now. "too_short",
+        "too_long": the target was, for a call that takes exactly one length (`get_blocks`) or at most
+        one."""
     @property
     def needed_bytes(self) -> int | None:
         """For "too_short" and "too_long": the length of the piece."""
@@ -80,7 +88,11 @@ class Namespace:
     ) -> None: ...
     @property
     def root(self) -> bytes:
-        """32 bytes: where the chains of this namespace start."""
+        """32 bytes: where the chains of this namespace start, and the parent of their first blocks, under
+        which `Client.describe` puts the description."""
+    @property
+    def description(self) -> str:
+        """What this namespace says of itself, a JSON object."""
     def chain(self, tokens: Sequence[int]) -> list[bytes]:
         """The keys of a token sequence, one a whole block of `block_tokens`; tokens past the last one have
         none."""
@@ -141,6 +153,42 @@ class Hold:
     ) -> None: ...
 
 @final
+class Located:
+    """How much of a chain can be used, and from where. False if nothing can."""
+
+    @property
+    def blocks(self) -> int:
+        """Leading blocks that can be used, wherever they lie."""
+    @property
+    def memory_blocks(self) -> int:
+        """Leading blocks that can be used from memory at once; the others have to be promoted."""
+    @property
+    def tiers(self) -> int:
+        """The lower tiers that the others would come from, as bits in the order in which the node lists
+        them."""
+    def __bool__(self) -> bool: ...
+
+@final
+class Promotion:
+    """The part of a chain that is in memory now. The node keeps it there until this is released or dropped,
+    up to a little after the timeout; take a `hold` for what is to stay longer."""
+
+    @property
+    def blocks(self) -> int:
+        """Leading blocks that can be used from memory now."""
+    @property
+    def reason(self) -> Literal["expired", "declined", "fenced"] | None:
+        """Why not all came that could be used, as a `Miss` tells it; None if all did."""
+    def hold(self) -> Hold | Miss:
+        """Claims what is there. `ValueError` once it was released."""
+    def release(self) -> None:
+        """Lets the chain go. Again does nothing."""
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+@final
 class Fill:
     """A slot of shared memory to be written in place, then committed. Dropping it gives the slot back."""
 
@@ -169,7 +217,7 @@ class Fill:
         parent: bytes | None = None,
         depth: int = 0,
         timeout_s: float = 1.0,
-    ) -> Pending: ...
+    ) -> Pending[Stored]: ...
     def abort(self) -> None:
         """Gives the slot back. Again, or after a commit, does nothing. `BufferError` while a memoryview is
         alive."""
@@ -178,21 +226,24 @@ class Fill:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-@final
-class Pending:
-    """An answer that is on its way. Dropping it cancels a reserve; a commit goes on without witness."""
+Answer = TypeVar("Answer", covariant=True)
 
-    def poll(self) -> Stored | Fill | None:
+@final
+class Pending(Generic[Answer]):
+    """An answer that is on its way. Dropping it cancels what was asked; a commit goes on without witness.
+    (Generic for type checkers only: write `"Pending[Stored]"` in quotes.)"""
+
+    def poll(self) -> Answer | None:
         """The answer, if it came. Does not wait for it. It is given once: after that `ValueError`."""
-    def wait(self, timeout_s: float = 1.0) -> Stored | Fill:
+    def wait(self, timeout_s: float = 1.0) -> Answer:
         """Waits for the answer; after `DeadlinePassed` it can be waited for again."""
 
 class Client:
     """A handle on the node of this machine; any thread may use it. See `connect`.
 
     A piece is named by its block's key (32 bytes), a rank and a KV group. `parent` and `depth` tell where the
-    block stands in its chain (the first block of a chain: no parent, depth 0); eviction and holds rest on
-    them. Timeouts are in seconds. The GIL is released while bytes move and while a call waits, not for copies
+    block stands in its chain (the first block of a chain: no parent, depth 0; in a namespace that was
+    described, its root and 1); eviction and holds rest on them. Timeouts are in seconds. The GIL is released while bytes move and while a call waits, not for copies
     of less than 128 KiB, which are over sooner. After `fork` a child's handle answers `Forked`.
     """
 
@@ -224,6 +275,10 @@ class Client:
     ) -> Stored:
         """`put` of fragments, which become one piece in one pass: an engine's block is a fragment per
         layer."""
+    def describe(self, namespace: Namespace, *, timeout_s: float = 1.0) -> Stored:
+        """Puts what a namespace says of itself under its root, unless it is there: before the first put under
+        it, whose chains then have the root as parent. By it people and `forget` find whose blocks are
+        whose."""
     def put_batch(
         self,
         keys: Sequence[bytes],
@@ -252,6 +307,11 @@ class Client:
     def get_into(self, key: bytes, target: Buffer, *, rank: int = 0, group: int = 0) -> int | Miss:
         """The length in bytes; `target` holds exactly what was put, verified. After a miss `target` is
         unspecified."""
+    def get_within(
+        self, key: bytes, target: Buffer, *, rank: int = 0, group: int = 0, timeout_s: float = 1.0
+    ) -> int | Miss:
+        """`get_into` of a piece that may lie in a lower tier: what is not in memory is brought there first,
+        within the timeout. Misses tell why it did not come."""
     def get_into_vectored(
         self, key: bytes, targets: Sequence[Buffer], *, rank: int = 0, group: int = 0
     ) -> int | Miss:
@@ -284,12 +344,31 @@ class Client:
         """Claims the leading blocks that can be used and are published; `Miss("absent")` if there is none.
         Any process of the instance reads them with plain gets. Needs the lineage that the blocks were put
         with."""
+    def locate(
+        self, keys: Sequence[bytes], shares: Sequence[Share] = ((0, 0),), *, timeout_s: float = 1.0
+    ) -> Located:
+        """Leading blocks that can be used, wherever they lie, and how many of them from memory. Asks the node,
+        which looks at its books and waits for no tier. Claims nothing."""
+    def locate_async(
+        self, keys: Sequence[bytes], shares: Sequence[Share] = ((0, 0),), *, timeout_s: float = 1.0
+    ) -> Pending[Located]:
+        """`locate`, to poll. Never waits."""
+    def promote(
+        self, keys: Sequence[bytes], shares: Sequence[Share] = ((0, 0),), *, timeout_s: float = 1.0
+    ) -> Promotion:
+        """Brings into memory what can be used of a chain and lies in lower tiers; answers when that is done,
+        or at the timeout with what is there then. `DeadlinePassed` only if the node itself does not
+        answer."""
+    def promote_async(
+        self, keys: Sequence[bytes], shares: Sequence[Share] = ((0, 0),), *, timeout_s: float = 1.0
+    ) -> Pending[Promotion]:
+        """`promote`, to poll. Never waits."""
     def touch(self, tail: bytes, blocks: int, *, rank: int = 0, group: int = 0) -> bool:
         """Says that the `blocks` blocks of the chain that ends in `tail` are in use; false if `tail` is not
         there."""
     def reserve(self, len_bytes: int, *, timeout_s: float = 1.0) -> Fill | Stored:
         """A slot to fill in place, or why there is none."""
-    def reserve_async(self, len_bytes: int, *, timeout_s: float = 1.0) -> Pending:
+    def reserve_async(self, len_bytes: int, *, timeout_s: float = 1.0) -> Pending[Stored | Fill]:
         """`reserve`, to poll: asks for a slot at the first `poll`, if none is at hand. The node gives up at
         the timeout."""
     def discard(self, key: bytes, *, rank: int = 0, group: int = 0) -> bool:
@@ -299,7 +378,8 @@ class Client:
         """Waits until the node has taken all that was posted."""
     def stats(self) -> dict[str, int]:
         """What this client counted since it connected: hits, bytes_out, misses_absent, misses_corrupt,
-        misses_pin_budget, misses_too_short, puts, bytes_in, refused, waits, reattaches."""
+        misses_pin_budget, misses_too_short, misses_expired, misses_declined, misses_fenced, promotions,
+        promoted_blocks, puts, bytes_in, refused, waits, reattaches."""
     def status(self, timeout_s: float = 1.0) -> dict[str, Any]:
         """What the node says of itself, as `cascade-node status --json` prints it."""
     def event_fd(self) -> int:

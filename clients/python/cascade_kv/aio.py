@@ -12,18 +12,31 @@ awaiting call that is cancelled leaves nothing behind (a slot that comes for it 
 import asyncio
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from cascade_kv import _native
 from cascade_kv.errors import CascadeError, DeadlinePassed
 
 if TYPE_CHECKING:
-    from cascade_kv._native import Buffer, Client, Fill, Miss, PagedCache, Pending, Stored
+    from cascade_kv._native import (
+        Buffer,
+        Client,
+        Fill,
+        Located,
+        Miss,
+        PagedCache,
+        Pending,
+        Promotion,
+        Share,
+        Stored,
+    )
 
 __all__ = ["AsyncClient", "connect"]
 
 # A node that is gone rings nobody: look that often whether another took its place.
 LOOK_AROUND_S = 0.05
+
+Answer = TypeVar("Answer")
 
 
 async def connect(
@@ -44,7 +57,7 @@ class AsyncClient:
 
     def __init__(self, client: "Client") -> None:
         self.sync = client
-        self._waiting: dict[asyncio.Future[Stored | Fill], Pending] = {}
+        self._waiting: dict[asyncio.Future[Any], Pending[Any]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     async def get_into(
@@ -115,6 +128,44 @@ class AsyncClient:
             )
         return slot.commit(key, rank=rank, group=group, parent=parent, depth=depth, timeout_s=timeout_s)
 
+    async def get_within(
+        self,
+        key: bytes,
+        target: "Buffer",
+        *,
+        rank: int = 0,
+        group: int = 0,
+        timeout_s: float = 1.0,
+        in_thread: bool = False,
+    ) -> "int | Miss":
+        """See `Client.get_within`. Awaits what a lower tier brings."""
+        found = await self.get_into(key, target, rank=rank, group=group, in_thread=in_thread)
+        is_elsewhere = isinstance(found, _native.Miss) and found.reason in ("absent", "corrupt")
+        if not is_elsewhere or timeout_s <= 0:
+            return found
+        # The last state of one block: its one piece.
+        pending = self.sync.promote_async([key], [(rank, group, 1)], timeout_s=timeout_s)
+        try:
+            promotion = await self._answer(pending, timeout_s)
+        except DeadlinePassed:
+            return _native.Miss("expired")
+        with promotion:
+            if promotion.blocks == 0:
+                return found if promotion.reason is None else _native.Miss(promotion.reason)
+            return await self.get_into(key, target, rank=rank, group=group, in_thread=in_thread)
+
+    async def locate(
+        self, keys: Sequence[bytes], shares: "Sequence[Share]" = ((0, 0),), *, timeout_s: float = 1.0
+    ) -> "Located":
+        """See `Client.locate`."""
+        return await self._answer(self.sync.locate_async(keys, shares, timeout_s=timeout_s), timeout_s)
+
+    async def promote(
+        self, keys: Sequence[bytes], shares: "Sequence[Share]" = ((0, 0),), *, timeout_s: float = 1.0
+    ) -> "Promotion":
+        """See `Client.promote`."""
+        return await self._answer(self.sync.promote_async(keys, shares, timeout_s=timeout_s), timeout_s)
+
     async def reserve(self, len_bytes: int, *, timeout_s: float = 1.0) -> "Fill | Stored":
         """See `Client.reserve`."""
         return await self._answer(self.sync.reserve_async(len_bytes, timeout_s=timeout_s), timeout_s)
@@ -138,9 +189,7 @@ class AsyncClient:
             pending = await asyncio.to_thread(
                 fill.commit_async, key, parent=parent, timeout_s=timeout_s, **place
             )
-        verdict = await self._answer(pending, timeout_s)
-        assert isinstance(verdict, _native.Stored)
-        return verdict
+        return await self._answer(pending, timeout_s)
 
     async def flush(self, timeout_s: float = 1.0) -> None:
         """See `Client.flush`."""
@@ -162,11 +211,11 @@ class AsyncClient:
     ) -> None:
         self.close()
 
-    async def _answer(self, pending: "Pending", timeout_s: float) -> "Stored | Fill":
+    async def _answer(self, pending: "Pending[Answer]", timeout_s: float) -> Answer:
         answer = pending.poll()
         if answer is not None:
             return answer
-        future: asyncio.Future[Stored | Fill] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._start_watching()
         self._waiting[future] = pending
         # After the descriptor is watched: an answer that came before rings nobody.

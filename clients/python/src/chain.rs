@@ -1,10 +1,12 @@
-//! The client's verbs over chains: match, hold, touch.
+//! The client's verbs over chains: match, hold, touch; over all tiers: locate, promote.
 
 use crate::client::Client;
 use crate::detach::walking;
 use crate::hold::Hold;
-use crate::names::{Key, Keys, Required, piece, shares};
-use crate::outcome::Found;
+use crate::names::{Key, Keys, Required, deadline, piece, shares};
+use crate::outcome::{Found, Located};
+use crate::pending::Pending;
+use crate::promotion::Promotion;
 use cascade_client::Lookup;
 use pyo3::prelude::*;
 
@@ -28,6 +30,53 @@ impl Client {
             Lookup::Hit(hold) => Found::Hit(hold.into()),
             Lookup::Miss(reason) => Found::Miss(reason.into()),
         })
+    }
+
+    /// Leading blocks that can be used, wherever they lie. Asks the node, which waits for no tier.
+    #[pyo3(signature = (keys, shares=None, *, timeout_s=1.0))]
+    fn locate(
+        &self,
+        py: Python<'_>,
+        keys: Keys,
+        shares: Option<Vec<Required>>,
+        timeout_s: f64,
+    ) -> PyResult<Located> {
+        let (handle, shares, deadline) = (self.handle()?, self::shares(shares), deadline(timeout_s)?);
+        let located = py.detach(|| handle.client.locate(&keys.0, &shares, deadline));
+        handle.answer(located).map(Located::from)
+    }
+
+    /// `locate`, to poll.
+    #[pyo3(signature = (keys, shares=None, *, timeout_s=1.0))]
+    fn locate_async(&self, keys: Keys, shares: Option<Vec<Required>>, timeout_s: f64) -> PyResult<Pending> {
+        let handle = self.handle()?;
+        let locating = handle.client.start_locate(&keys.0, &self::shares(shares), deadline(timeout_s)?);
+        let locating = handle.answer(locating)?;
+        Ok(Pending::locating(handle, locating))
+    }
+
+    /// Brings into memory what can be used of a chain and lies in lower tiers; answers when that is done, or at the timeout
+    /// with what is there.
+    #[pyo3(signature = (keys, shares=None, *, timeout_s=1.0))]
+    fn promote(
+        &self,
+        py: Python<'_>,
+        keys: Keys,
+        shares: Option<Vec<Required>>,
+        timeout_s: f64,
+    ) -> PyResult<Promotion> {
+        let (handle, shares, deadline) = (self.handle()?, self::shares(shares), deadline(timeout_s)?);
+        let promotion = handle.answer(py.detach(|| handle.client.promote(&keys.0, &shares, deadline)))?;
+        Ok(Promotion::new(handle, promotion))
+    }
+
+    /// `promote`, to poll.
+    #[pyo3(signature = (keys, shares=None, *, timeout_s=1.0))]
+    fn promote_async(&self, keys: Keys, shares: Option<Vec<Required>>, timeout_s: f64) -> PyResult<Pending> {
+        let handle = self.handle()?;
+        let promoting = handle.client.start_promote(&keys.0, &self::shares(shares), deadline(timeout_s)?);
+        let promoting = handle.answer(promoting)?;
+        Ok(Pending::promoting(handle, promoting))
     }
 
     /// Says that the `blocks` blocks of the chain that ends in `tail` are in use. May be lost; false if `tail` is not there.

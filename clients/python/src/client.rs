@@ -71,7 +71,8 @@ impl Client {
     }
 
     /// What this client counted since it connected: hits, bytes_out, misses_absent, misses_corrupt, misses_pin_budget,
-    /// misses_too_short, puts, bytes_in, refused, waits, reattaches.
+    /// misses_too_short, misses_expired, misses_declined, misses_fenced, promotions, promoted_blocks, puts, bytes_in, refused,
+    /// waits, reattaches.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = self.handle()?.client.stats();
         let counts = PyDict::new(py);
@@ -81,6 +82,11 @@ impl Client {
         counts.set_item("misses_corrupt", stats.misses_corrupt)?;
         counts.set_item("misses_pin_budget", stats.misses_pin_budget)?;
         counts.set_item("misses_too_short", stats.misses_too_short)?;
+        counts.set_item("misses_expired", stats.misses_expired)?;
+        counts.set_item("misses_declined", stats.misses_declined)?;
+        counts.set_item("misses_fenced", stats.misses_fenced)?;
+        counts.set_item("promotions", stats.promotions)?;
+        counts.set_item("promoted_blocks", stats.promoted_blocks)?;
         counts.set_item("puts", stats.puts)?;
         counts.set_item("bytes_in", stats.bytes_in)?;
         counts.set_item("refused", stats.refused)?;

@@ -24,6 +24,7 @@ mod namespace;
 mod outcome;
 mod paged;
 mod pending;
+mod promotion;
 mod read;
 mod view;
 mod write;
@@ -42,9 +43,10 @@ mod _native {
         fill::Fill,
         hold::Hold,
         namespace::Namespace,
-        outcome::{Miss, Stored},
+        outcome::{Located, Miss, Stored},
         paged::PagedCache,
         pending::Pending,
+        promotion::Promotion,
         view::View,
     };
 

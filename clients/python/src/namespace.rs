@@ -10,8 +10,14 @@ use pyo3::types::{PyBytes, PyList};
 #[pyclass(frozen, module = "cascade_kv")]
 #[derive(Debug)]
 pub(crate) struct Namespace {
-    block_tokens: usize,
+    fields: cascade_core::key::Namespace,
     root: Key,
+}
+
+impl Namespace {
+    pub(crate) fn fields(&self) -> &cascade_core::key::Namespace {
+        &self.fields
+    }
 }
 
 #[pymethods]
@@ -41,7 +47,7 @@ impl Namespace {
                 ))
             })?,
         };
-        let namespace = cascade_core::key::Namespace {
+        let fields = cascade_core::key::Namespace {
             model: model.into(),
             revision: revision.into(),
             weights_fingerprint,
@@ -53,7 +59,7 @@ impl Namespace {
             lora: lora.into(),
             tenant_salt: tenant_salt.into(),
         };
-        Ok(Self { block_tokens: block_tokens as usize, root: Key(namespace.root()) })
+        Ok(Self { root: Key(fields.root()), fields })
     }
 
     /// 32 bytes: where the chains of this namespace start.
@@ -62,14 +68,21 @@ impl Namespace {
         PyBytes::new(py, self.root.0.as_bytes())
     }
 
+    /// What this namespace says of itself, a JSON object: what `Client.describe` puts under its root.
+    #[getter]
+    fn description(&self) -> String {
+        self.fields.description()
+    }
+
     /// The keys of a token sequence, one a whole block of `block_tokens`; tokens past the last whole block have none.
     fn chain<'py>(&self, py: Python<'py>, tokens: Vec<u32>) -> PyResult<Bound<'py, PyList>> {
-        if self.block_tokens == 0 {
+        let block_tokens = self.fields.block_tokens as usize;
+        if block_tokens == 0 {
             return Err(PyValueError::new_err(
                 "this namespace has no block_tokens: name them to make keys of tokens",
             ));
         }
-        let keys = chain(self.root.0, self.block_tokens, &tokens);
+        let keys = chain(self.root.0, block_tokens, &tokens);
         PyList::new(py, keys.map(|key| PyBytes::new(py, key.as_bytes())).collect::<Vec<_>>())
     }
 

@@ -1,13 +1,14 @@
 //! What calls answer that is neither bytes nor an error: misses, and what became of puts.
 
 use cascade_client::{Committed, Lookup, Reason, Refusal};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 /// Why a piece was not there. A miss is a value, and false.
 #[pyclass(frozen, eq, hash, module = "cascade_kv")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Miss {
-    /// Why: "absent", "corrupt", "pin_budget", "too_short" or "too_long".
+    /// Why: "absent", "corrupt", "pin_budget", "expired", "declined", "fenced", "too_short" or "too_long".
     #[pyo3(get)]
     reason: &'static str,
     /// For "too_short" and "too_long": the length of the piece.
@@ -16,6 +17,10 @@ pub(crate) struct Miss {
 }
 
 impl Miss {
+    pub(crate) fn reason(&self) -> &'static str {
+        self.reason
+    }
+
     /// For a target that takes exactly one length, and a shorter piece.
     pub(crate) fn too_long(len_bytes: usize) -> Self {
         Self { reason: "too_long", needed_bytes: Some(len_bytes as u64) }
@@ -37,8 +42,21 @@ impl From<Reason> for Miss {
     }
 }
 
+/// Every reason that a [`Miss`] may have.
+const REASONS: [&str; 8] =
+    ["absent", "corrupt", "pin_budget", "expired", "declined", "fenced", "too_short", "too_long"];
+
 #[pymethods]
 impl Miss {
+    #[new]
+    #[pyo3(signature = (reason, needed_bytes=None))]
+    fn new(reason: &str, needed_bytes: Option<u64>) -> PyResult<Self> {
+        let known = REASONS.into_iter().find(|&known| known == reason);
+        let reason =
+            known.ok_or_else(|| PyValueError::new_err(format!("no miss has the reason {reason:?}")))?;
+        Ok(Self { reason, needed_bytes })
+    }
+
     fn __bool__(&self) -> bool {
         false
     }
@@ -48,6 +66,39 @@ impl Miss {
             Some(bytes) => format!("Miss({:?}, needed_bytes={bytes})", self.reason),
             None => format!("Miss({:?})", self.reason),
         }
+    }
+}
+
+/// How much of a chain can be used, and from where. False if nothing can.
+#[pyclass(frozen, eq, hash, module = "cascade_kv")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Located {
+    /// Leading blocks that can be used, wherever they lie.
+    #[pyo3(get)]
+    blocks: usize,
+    /// Leading blocks that can be used from memory at once.
+    #[pyo3(get)]
+    memory_blocks: usize,
+    /// The lower tiers that the others would come from, as bits in the order in which the node lists them.
+    #[pyo3(get)]
+    tiers: u64,
+}
+
+impl From<cascade_client::Located> for Located {
+    fn from(located: cascade_client::Located) -> Self {
+        let cascade_client::Located { blocks, memory_blocks, tiers } = located;
+        Self { blocks, memory_blocks, tiers }
+    }
+}
+
+#[pymethods]
+impl Located {
+    fn __bool__(&self) -> bool {
+        self.blocks > 0
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Located({} blocks, {} in memory, tiers={:#b})", self.blocks, self.memory_blocks, self.tiers)
     }
 }
 

@@ -1,15 +1,16 @@
-//! An answer of the node's that is on its way: a commit's verdict, or a slot.
+//! An answer of the node's that is on its way: a commit's verdict, a slot, or what became of a question about a chain.
 
 use crate::fill::Fill;
 use crate::handle::Handle;
 use crate::names::deadline;
-use crate::outcome::Stored;
-use cascade_client::{Committed, Deadline, Error, Reserved, Verdict};
+use crate::outcome::{Located, Stored};
+use crate::promotion::Promotion;
+use cascade_client::{Committed, Deadline, Error, Locating, Promoting, Reserved, Verdict};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// An answer that is on its way. Dropping it cancels a reserve; a commit goes on without witness.
+/// An answer that is on its way. Dropping it cancels what was asked; a commit goes on without witness.
 #[pyclass(frozen, module = "cascade_kv")]
 #[derive(Debug)]
 pub(crate) struct Pending {
@@ -28,6 +29,8 @@ enum Asked {
         deadline: Deadline,
         request: Option<cascade_client::Pending>,
     },
+    Locate(Locating),
+    Promote(Promoting),
 }
 
 /// What came of it.
@@ -35,6 +38,8 @@ enum Asked {
 enum Answer {
     Stored(Stored),
     Fill(cascade_client::Fill),
+    Located(Located),
+    Promotion(cascade_client::Promotion),
 }
 
 /// An [`Answer`] as Python has it.
@@ -42,6 +47,8 @@ enum Answer {
 pub(crate) enum Answered {
     Stored(Stored),
     Fill(Fill),
+    Located(Located),
+    Promotion(Promotion),
 }
 
 impl From<Reserved> for Answer {
@@ -74,6 +81,8 @@ impl Asked {
                 *request = None;
                 Ok(client.try_reserve(*len_bytes)?.map(Answer::from))
             }
+            Self::Locate(locating) => Ok(locating.poll()?.map(|located| Answer::Located(located.into()))),
+            Self::Promote(promoting) => Ok(promoting.poll()?.map(Answer::Promotion)),
         }
     }
 
@@ -105,6 +114,8 @@ impl Asked {
                 *request = None;
                 client.reserve(*len_bytes, until).map(Answer::from)
             }
+            Self::Locate(locating) => Ok(Answer::Located(locating.wait(until)?.into())),
+            Self::Promote(promoting) => promoting.wait(until).map(Answer::Promotion),
         }
     }
 }
@@ -125,6 +136,16 @@ impl Pending {
         Self { handle, asked: Mutex::new(Some(Asked::Reserve { len_bytes, deadline, request: None })) }
     }
 
+    /// How much of a chain can be used.
+    pub(crate) fn locating(handle: Arc<Handle>, locating: Locating) -> Self {
+        Self { handle, asked: Mutex::new(Some(Asked::Locate(locating))) }
+    }
+
+    /// A chain that is being brought into memory.
+    pub(crate) fn promoting(handle: Arc<Handle>, promoting: Promoting) -> Self {
+        Self { handle, asked: Mutex::new(Some(Asked::Promote(promoting))) }
+    }
+
     fn asked(&self) -> MutexGuard<'_, Option<Asked>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -133,6 +154,10 @@ impl Pending {
         match answer {
             Answer::Stored(stored) => Answered::Stored(stored),
             Answer::Fill(fill) => Answered::Fill(Fill::new(self.handle.clone(), fill)),
+            Answer::Located(located) => Answered::Located(located),
+            Answer::Promotion(promotion) => {
+                Answered::Promotion(Promotion::new(self.handle.clone(), promotion))
+            }
         }
     }
 }

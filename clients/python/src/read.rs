@@ -3,7 +3,7 @@
 use crate::buffer::{Buffer, targets};
 use crate::client::Client;
 use crate::detach::copying;
-use crate::names::{Key, Keys, as_many, piece};
+use crate::names::{Key, Keys, as_many, deadline, piece};
 use crate::outcome::{Found, Miss};
 use crate::paged::PagedCache;
 use crate::view::View;
@@ -29,6 +29,25 @@ impl Client {
         let found = copying(py, target.len_bytes(), || {
             handle.client.get_into_vectored(&id, &mut [target.as_io_slice_mut()])
         });
+        handle.answer(found).map(Found::from)
+    }
+
+    /// `get_into`, of a piece that may lie in a lower tier: brought into memory first, within `timeout_s`.
+    #[pyo3(signature = (key, target, *, rank=0, group=0, timeout_s=1.0))]
+    fn get_within(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        target: &Bound<'_, PyAny>,
+        rank: u16,
+        group: u16,
+        timeout_s: f64,
+    ) -> PyResult<Found<usize>> {
+        let (handle, id) = (self.handle()?, piece(key.0, rank, group));
+        let (mut target, deadline) = (Buffer::target(target)?, deadline(timeout_s)?);
+        // Detached however short: it may have to wait.
+        let found =
+            py.detach(|| handle.client.get_within_vectored(&id, &mut [target.as_io_slice_mut()], deadline));
         handle.answer(found).map(Found::from)
     }
 

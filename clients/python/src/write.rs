@@ -4,6 +4,7 @@ use crate::buffer::{Buffer, sources};
 use crate::client::Client;
 use crate::fill::Fill;
 use crate::names::{Key, Keys, as_many, deadline, lineage, lineage_in, piece};
+use crate::namespace::Namespace;
 use crate::outcome::Stored;
 use crate::paged::PagedCache;
 use crate::pending::Pending;
@@ -72,6 +73,14 @@ impl Client {
     ) -> PyResult<Stored> {
         let name = (piece(key.0, rank, group), lineage(parent, depth));
         self.put_fragments(py, name, &sources(fragments)?, wait, deadline(timeout_s)?)
+    }
+
+    /// Puts what a namespace says of itself under its root, unless it is there.
+    #[pyo3(signature = (namespace, *, timeout_s=1.0))]
+    fn describe(&self, py: Python<'_>, namespace: &Bound<'_, Namespace>, timeout_s: f64) -> PyResult<Stored> {
+        let (handle, deadline) = (self.handle()?, deadline(timeout_s)?);
+        let namespace = namespace.get();
+        handle.answer(py.detach(|| handle.client.describe(namespace.fields(), deadline))).map(Stored::from)
     }
 
     /// Puts consecutive blocks of one chain; `parent` and `depth` are the first one's.

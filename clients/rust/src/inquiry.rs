@@ -1,7 +1,7 @@
 //! A question about a chain that awaits its answer: what locating and promoting have in common.
 //!
-//! Invariants: beginning one, looking for its answer and dropping it never wait; one whose answer may have died with a node is
-//! lost, never taken for a miss.
+//! Invariants: beginning one, looking for its answer and dropping it never wait; a question changes nothing, so one whose answer
+//! may have died with its node is asked anew of the next one, until its deadline, and never taken for a miss.
 
 use crate::attachment::Attachment;
 use crate::client::Client;
@@ -24,6 +24,7 @@ pub(crate) struct Inquiry {
     pub(crate) keys: Arc<[BlockKey]>,
     pub(crate) shares: Arc<[Share]>,
     about: About,
+    deadline: Deadline,
     state: State,
 }
 
@@ -68,39 +69,18 @@ impl Client {
         let keys: Arc<[BlockKey]> = keys[..keys.len().min(blocks_max)].into();
         let shares: Arc<[Share]> = shares.into();
         let mut inquiry =
-            Inquiry { client: self.clone(), attachment, keys, shares, about, state: State::Idle };
+            Inquiry { client: self.clone(), attachment, keys, shares, about, deadline, state: State::Idle };
         if !inquiry.keys.is_empty() && !inquiry.shares.is_empty() {
-            // So that the node's word comes before our own patience ends.
-            inquiry.put_in_line(deadline.a_little_earlier());
+            inquiry.put_in_line();
         }
         Ok(inquiry)
-    }
-
-    /// Asks and waits. A question that a node took with it is asked anew.
-    pub(crate) fn inquire_until<T>(
-        &self,
-        about: About,
-        keys: &[BlockKey],
-        shares: &[Share],
-        deadline: Deadline,
-        settle: impl Fn(&Inquiry, Reply) -> T,
-    ) -> Result<T, Error> {
-        loop {
-            let attachment = Arc::clone(&*self.current()?);
-            let epoch = attachment.epoch();
-            let mut inquiry = self.inquire(about, keys, shares, deadline)?;
-            match inquiry.wait(deadline) {
-                Ok(reply) => return Ok(settle(&inquiry, reply)),
-                Err(Error::NodeLost) if attachment.epoch() != epoch && !deadline.has_passed() => {}
-                Err(Error::NodeLost) if self.goes_on_elsewhere(&attachment, deadline) => {}
-                Err(error) => return Err(error),
-            }
-        }
     }
 }
 
 impl Inquiry {
-    fn put_in_line(&mut self, deadline: Deadline) {
+    fn put_in_line(&mut self) {
+        // So that the node's word comes before our own patience ends.
+        let deadline = self.deadline.a_little_earlier();
         let mut questions = self.attachment.questions();
         let (keys, shares) = (self.keys.clone(), self.shares.clone());
         let number = questions.ask(self.about, keys, shares, deadline.as_ns());
@@ -116,8 +96,7 @@ impl Inquiry {
             return answer.map(Some);
         }
         self.client.look_around(&self.attachment);
-        if self.client.has_replaced(&self.attachment) {
-            self.end();
+        if self.client.has_replaced(&self.attachment) && !self.ask_anew() {
             return Err(Error::NodeLost);
         }
         Ok(None)
@@ -126,10 +105,21 @@ impl Inquiry {
     /// Waits for the answer.
     pub(crate) fn wait(&mut self, deadline: Deadline) -> Result<Reply, Error> {
         let client = self.client.clone();
-        client.check_fork()?;
-        let attachment = self.attachment.clone();
-        client.refresh_link(&attachment, deadline);
-        client.wait_for(&attachment, deadline, || self.look())?
+        loop {
+            client.check_fork()?;
+            let attachment = self.attachment.clone();
+            client.refresh_link(&attachment, deadline);
+            match client.wait_for(&attachment, deadline, || self.look()) {
+                Ok(answer) => return answer,
+                Err(Error::NodeLost) if client.goes_on_elsewhere(&attachment, deadline) => {
+                    // Perhaps by `look` already.
+                    if Arc::ptr_eq(&self.attachment, &attachment) && !self.ask_anew() {
+                        return Err(Error::NodeLost);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn look(&mut self) -> Option<Result<Reply, Error>> {
@@ -151,23 +141,38 @@ impl Inquiry {
             State::Waiting(_) | State::Over => return Some(Err(Error::NodeLost)),
         };
         let (page, epoch) = (self.attachment.page(), self.attachment.epoch());
-        let answer = match put.asked.look(&page, epoch) {
+        let verdict = match put.asked.look(&page, epoch) {
             Answer::Waiting => return None,
-            Answer::Lost => Err(Error::NodeLost),
-            Answer::Given(verdict) => {
-                let entry = page.completion(put.asked.ticket).expect("it was polled there");
-                let mut located = entry.located();
-                located.blocks = located.blocks.min(self.keys.len());
-                located.memory_blocks = located.memory_blocks.min(located.blocks);
-                // A node that did not get all of the keys answers that nothing is usable.
-                match located.blocks == 0 && self.attachment.epoch() != put.epoch {
-                    true => Err(Error::NodeLost),
-                    false => Ok(Reply { verdict, located, ticket: Some(put.asked.ticket) }),
-                }
-            }
+            Answer::Lost => return self.again(),
+            Answer::Given(verdict) => verdict,
         };
+        let ticket = put.asked.ticket;
+        let mut located = page.completion(ticket).expect("it was polled there").located();
+        located.blocks = located.blocks.min(self.keys.len());
+        located.memory_blocks = located.memory_blocks.min(located.blocks);
+        if located.blocks == 0 && self.attachment.epoch() != put.epoch {
+            // A node that did not get all of the keys answers that nothing is usable.
+            return self.again();
+        }
         self.end();
-        Some(answer)
+        Some(Ok(Reply { verdict, located, ticket: Some(ticket) }))
+    }
+
+    /// The answer is lost: asks once more, unless it is too late for that.
+    fn again(&mut self) -> Option<Result<Reply, Error>> {
+        if self.ask_anew() { None } else { Some(Err(Error::NodeLost)) }
+    }
+
+    /// Asks what went with its node of the one in force; `false` if it is too late for that.
+    fn ask_anew(&mut self) -> bool {
+        self.end();
+        if self.deadline.has_passed() {
+            return false;
+        }
+        let Ok(attachment) = self.client.current().map(|current| Arc::clone(&current)) else { return false };
+        self.attachment = attachment;
+        self.put_in_line();
+        true
     }
 
     /// Lets go of the place in line, or of the completion entry.

@@ -31,7 +31,7 @@ impl Client {
     #[doc(alias = "match_prefix")]
     #[doc(alias = "batch_contains")]
     pub fn locate(&self, keys: &[BlockKey], shares: &[Share], deadline: Deadline) -> Result<Located, Error> {
-        self.inquire_until(About::Locating, keys, shares, deadline, |_, reply| reply.located)
+        self.start_locate(keys, shares, deadline)?.wait(deadline)
     }
 
     /// [`Client::locate`] without waiting: the answer is to be polled when [`Client::event_fd`] was readable, or waited for.
@@ -49,11 +49,12 @@ impl Client {
 }
 
 impl Locating {
-    /// The answer, if it came. Never waits; a chain of more than 512 blocks is handed over by polling. After an answer or an
-    /// error it is over, and polling on answers [`Error::NodeLost`].
+    /// The answer, if it came. Never waits; a chain of more than 512 blocks is handed over by polling. A question that went
+    /// with its node is asked of the next one. After an answer or an error it is over, and polling on answers [`Error::NodeLost`].
     ///
     /// # Errors
-    /// [`Error::Forked`]; [`Error::NodeLost`] if the question went with its node: ask anew.
+    /// [`Error::Forked`]; [`Error::NodeLost`] if the question went with its node, and no other took its place until its
+    /// deadline.
     pub fn poll(&mut self) -> Result<Option<Located>, Error> {
         Ok(self.inquiry.poll()?.map(|Reply { located, .. }| located))
     }

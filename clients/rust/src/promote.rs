@@ -54,7 +54,7 @@ impl Client {
         shares: &[Share],
         deadline: Deadline,
     ) -> Result<Promotion, Error> {
-        self.inquire_until(About::Promoting, keys, shares, deadline, Promotion::new)
+        self.start_promote(keys, shares, deadline)?.wait(deadline)
     }
 
     /// [`Client::promote`] without waiting: the answer is to be polled when [`Client::event_fd`] was readable, or waited for.
@@ -72,11 +72,12 @@ impl Client {
 }
 
 impl Promoting {
-    /// The answer, if it came. Never waits; a chain of more than 512 blocks is handed over by polling. After an answer or an
-    /// error it is over, and polling on answers [`Error::NodeLost`].
+    /// The answer, if it came. Never waits; a chain of more than 512 blocks is handed over by polling. A question that went
+    /// with its node is asked of the next one. After an answer or an error it is over, and polling on answers [`Error::NodeLost`].
     ///
     /// # Errors
-    /// [`Error::Forked`]; [`Error::NodeLost`] if the question went with its node: ask anew.
+    /// [`Error::Forked`]; [`Error::NodeLost`] if the question went with its node, and no other took its place until its
+    /// deadline.
     pub fn poll(&mut self) -> Result<Option<Promotion>, Error> {
         Ok(self.inquiry.poll()?.map(|reply| Promotion::new(&self.inquiry, reply)))
     }

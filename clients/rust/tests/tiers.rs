@@ -220,7 +220,7 @@ fn a_question_that_went_with_its_node_is_asked_anew() {
     node.state().parks = false;
     node.revive();
     assert_eq!(waits.join().unwrap(), 5);
-    assert!(matches!(begun.wait(soon()), Err(Error::NodeLost)), "who polls is told, and asks anew");
+    assert_eq!(begun.wait(soon()).unwrap().blocks(), 5);
     assert_eq!(client.locate(&keys, &SOLE, soon()).unwrap(), Located::in_memory(5));
 }
 
@@ -235,8 +235,22 @@ fn keys_that_a_node_took_with_it_are_no_miss() {
     // The first batch is with a node that dies; its successor gets the second alone.
     node.kill();
     node.revive();
-    assert!(matches!(locating.wait(soon()), Err(Error::NodeLost)));
-    assert_eq!(client.locate(&keys, &SOLE, soon()).unwrap().blocks, keys.len());
+    assert_eq!(locating.wait(soon()).unwrap().blocks, keys.len());
+}
+
+#[test]
+fn a_question_goes_on_to_another_segment() {
+    let keys = keys(4);
+    let (mut node, client) = node_with(&keys, 1, 0);
+    node.freeze();
+    let (mut waits, mut polls) = [(); 2].map(|()| client.start_promote(&keys, &SOLE, soon()).unwrap()).into();
+    let old = node.begin_anew();
+    node.thaw();
+    assert_eq!(waits.wait(soon()).unwrap().blocks(), 0, "the next node began without it");
+    while polls.poll().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    drop(old);
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
-from cascade_kv import DeadlinePassed, Fill, Miss, NodeLost, PagedCache, Stored, aio
+from cascade_kv import DeadlinePassed, Fill, Miss, NodeLost, PagedCache, aio
 from content import content, key
 from node_process import Node
 
@@ -20,7 +21,7 @@ def run(node: Node, body: Callable[[aio.AsyncClient], Awaitable[None]]) -> None:
     asyncio.run(connected())
 
 
-async def until_answered(*tasks: asyncio.Task[Stored]) -> int:
+async def until_answered(*tasks: asyncio.Task[Any]) -> int:
     """How often another task came round until these were over."""
     rounds = 0
     while not all(task.done() for task in tasks):
@@ -117,6 +118,43 @@ def test_a_call_that_was_cancelled_leaves_nothing_behind(node: Node) -> None:
         node.thaw()
         assert (await client.put(key(2), b"data", wait=True, timeout_s=30)).outcome == "fresh"
         assert not client._waiting and client._timer is None
+
+    run(node, body)
+
+
+def test_chains_and_pieces_of_all_tiers_are_awaited(node: Node) -> None:
+    async def body(client: aio.AsyncClient) -> None:
+        await client.put(key(1), b"data", wait=True, timeout_s=30)
+        located, promotion = await asyncio.gather(
+            client.locate([key(1)] * 3000, timeout_s=30), client.promote([key(1), key(2)], timeout_s=30)
+        )
+        assert (located.blocks, promotion.blocks, promotion.reason) == (3000, 1, None)
+        promotion.release()
+        assert await client.get_within(key(1), bytearray(10)) == 4
+        for timeout_s in (0, 30):
+            missed = await client.get_within(key(2), bytearray(10), timeout_s=timeout_s)
+            assert isinstance(missed, Miss) and missed.reason == "absent"
+        node.freeze()
+        late = asyncio.create_task(client.get_within(key(2), bytearray(10), timeout_s=0.1))
+        assert await until_answered(late) > 5
+        assert late.result() == Miss("expired")
+        with pytest.raises(DeadlinePassed):
+            await client.locate([key(1)], timeout_s=0.05)
+        node.thaw()
+        assert (await client.locate([key(1)], timeout_s=30)).blocks == 1
+        assert not client._waiting and client._timer is None
+
+    run(node, body)
+
+
+def test_a_question_that_is_awaited_goes_on_with_the_next_node(node: Node) -> None:
+    async def body(client: aio.AsyncClient) -> None:
+        await client.put(key(1), b"data", wait=True, timeout_s=30)
+        node.kill()
+        waiting = asyncio.create_task(client.promote([key(1)], timeout_s=30))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(node.start)
+        assert (await waiting).blocks == 1
 
     run(node, body)
 

@@ -1,9 +1,12 @@
 """Chains: matched, held while others fill the node, read under a hold of another process."""
 
+import gc
+import json
+
 import numpy
 import pytest
 
-from cascade_kv import Client, Hold, Miss, PagedCache
+from cascade_kv import Client, DeadlinePassed, Hold, Miss, Namespace, PagedCache, RefusedByNode
 from content import chain, content, key
 from node_process import Node
 
@@ -91,3 +94,93 @@ def test_a_batch_tells_the_node_where_its_blocks_stand(client: Client) -> None:
     assert client.status()["blocks"] == 8
     held = client.hold(keys)
     assert not isinstance(held, Miss) and held.blocks == 8
+
+
+def test_a_chain_is_located_over_all_tiers(client: Client) -> None:
+    keys = chain(6)
+    client.put_batch(keys[:4], [b"rank 0"] * 4)
+    client.put_batch(keys[:2], [b"rank 1"] * 2, rank=1)
+    located = client.locate(keys)
+    assert (located.blocks, located.memory_blocks, located.tiers) == (4, 4, 0)
+    assert located and located == client.locate(keys[:4])
+    assert client.locate(keys, [(0, 0), (1, 0)]).blocks == 2
+    assert client.locate(keys, [(0, 0), (1, 0, 1)]).blocks == 2
+    assert not client.locate(keys[4:]) and not client.locate([])
+    assert repr(located) == "Located(4 blocks, 4 in memory, tiers=0b0)"
+    with pytest.raises(RefusedByNode, match="64"):
+        client.locate(keys, [(0, 0)] * 65)
+
+
+def test_a_promoted_chain_stays_until_it_is_released(node: Node, client: Client) -> None:
+    keys = chain(16)
+    client.put_batch(keys, [content(i, BLOCK_BYTES) for i in range(16)])
+    promotion = client.promote([*keys, key(1)], timeout_s=30)
+    assert (promotion.blocks, promotion.reason) == (16, None)
+    with node.connect() as other:
+        flood(other)
+        assert other.match_chain(keys) == 16
+        with promotion:
+            hold = promotion.hold()
+            assert isinstance(hold, Hold) and hold.blocks == 16
+        with pytest.raises(ValueError, match="released"):
+            promotion.hold()
+        assert node.status()["kept_chains"] == 0
+        flood(other)
+        assert other.match_chain(keys) == 16, "the hold has it now"
+    assert (client.stats()["promotions"], client.stats()["promoted_blocks"]) == (1, 16)
+
+
+def test_a_promotion_that_is_dropped_lets_its_chain_go(node: Node, client: Client) -> None:
+    client.put(key(1), b"data")
+    assert client.promote([key(1)]).blocks == 1
+    gc.collect()
+    client.flush()
+    assert node.status()["kept_chains"] == 0
+
+
+def test_questions_about_chains_are_polled(node: Node, client: Client) -> None:
+    # More than are handed over at a time, so by polling.
+    keys = [key(1)] * 3000
+    client.put(key(1), b"data", wait=True)
+    node.freeze()
+    locating, promoting = client.locate_async(keys), client.promote_async(keys[:5])
+    assert locating.poll() is None and promoting.poll() is None
+    node.thaw()
+    while (located := locating.poll()) is None:
+        pass
+    assert located.blocks == 3000
+    assert promoting.wait(30).blocks == 5
+    with pytest.raises(ValueError, match="was given"):
+        promoting.poll()
+
+
+def test_a_piece_that_no_tier_has_is_absent(client: Client) -> None:
+    target = bytearray(100)
+    client.put(key(1), b"data", wait=True)
+    assert client.get_within(key(1), target) == 4
+    missed = client.get_within(key(2), target)
+    assert isinstance(missed, Miss) and missed.reason == "absent"
+
+
+def test_a_frozen_node_costs_a_read_its_timeout(node: Node, client: Client) -> None:
+    node.freeze()
+    missed = client.get_within(key(2), bytearray(100), timeout_s=0.05)
+    assert isinstance(missed, Miss) and missed.reason == "expired"
+    with pytest.raises(DeadlinePassed):
+        client.promote([key(2)], timeout_s=0.05)
+    node.thaw()
+    assert client.stats()["misses_expired"] == 1
+
+
+def test_a_namespace_is_described_under_its_root(client: Client) -> None:
+    namespace = Namespace(model='a "b"', tenant_salt="t", block_tokens=16)
+    assert client.describe(namespace) and client.describe(namespace)
+    client.flush()
+    described = client.get(namespace.root, rank=0xFFFF, group=0xFFFF)
+    assert isinstance(described, bytes) and described.decode() == namespace.description
+    fields = json.loads(described)
+    assert (fields["model"], fields["tenant"], fields["block_tokens"]) == ('a "b"', "t", 16)
+    keys = namespace.chain(range(32))
+    client.put_batch(keys, [b"x"] * 2, parent=namespace.root, depth=1)
+    client.flush()
+    assert client.status()["blocks"] == 3
