@@ -86,8 +86,6 @@ impl Book {
     pub(crate) fn get(&self, id: ContainerId) -> Option<&Container> {
         self.containers.get(&id)
     }
-
-    #[allow(dead_code, reason = "the collector asks for it")]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ContainerId, &Container)> {
         self.containers.iter().map(|(&id, container)| (id, container))
     }
@@ -120,13 +118,15 @@ impl Book {
                 let end = offset + LINE;
                 match &mut container.lines {
                     Some(lines) if lines.source == source => lines.end = lines.end.max(end),
+                    // They stand in another manifest already.
+                    Some(_) => return Change::None,
                     lines => {
                         *lines = Some(Lines { source, start: offset, end });
                         container.told = offset;
                     }
                 }
-                let is_told = container.state >= State::Condemned;
-                if is_told { Change::None } else { Change::Grown(id) }
+                let is_leaving = container.state >= State::Condemned;
+                if is_leaving { Change::None } else { Change::Grown(id) }
             }
             Line::Removed(record) => {
                 let Some(location) = Location::from_extent(record.extent) else { return Change::None };
@@ -176,8 +176,6 @@ impl Book {
             container.told = container.told.max(up_to);
         }
     }
-
-    #[allow(dead_code, reason = "the collector asks for it")]
     /// Its pieces stand in another manifest now, which tells no more and no less.
     pub(crate) fn moved(&mut self, id: ContainerId, lines: Lines) {
         if let Some(container) = self.containers.get_mut(&id) {

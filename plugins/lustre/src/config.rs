@@ -10,6 +10,9 @@ use std::time::Duration;
 const MIB: u64 = 1 << 20;
 const CONTAINER_BYTES_MIN: u64 = 16 * BLOCK_BYTES;
 
+/// Room comes and goes by container: with fewer there would be none most of the time.
+const CONTAINERS_MIN: u64 = 4;
+
 /// The configuration that `open` takes.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -133,9 +136,9 @@ impl Config {
                 "container_bytes: {container_bytes} is too small to hold a piece, give {CONTAINER_BYTES_MIN} at least"
             )));
         }
-        if config.mode == Mode::ReadWrite && config.capacity_bytes / 2 < container_bytes {
+        if config.mode == Mode::ReadWrite && config.capacity_bytes / CONTAINERS_MIN < container_bytes {
             return Err(TierError::invalid(format!(
-                "capacity_bytes: {} has no room for two containers of {container_bytes} bytes; give more, or smaller containers",
+                "capacity_bytes: {} has no room for {CONTAINERS_MIN} containers of {container_bytes} bytes; give more, or smaller containers",
                 config.capacity_bytes
             )));
         }
@@ -209,7 +212,7 @@ mod tests {
             (r#""directory":"/d","read_only":["there"]"#, "absolute"),
             (r#""directory":"/d","colour":"red""#, "colour"),
             (r#""directory":"/d","container_bytes":4096"#, "container_bytes"),
-            (r#""directory":"/d","capacity_bytes":4096"#, "two containers"),
+            (r#""directory":"/d","capacity_bytes":4096"#, "4 containers"),
             (r#""directory":"/d","refresh_ms":0"#, "refresh_ms"),
             (r#""directory":"/d","grace_ms":10"#, "grace_ms"),
             (r#""mode":"read_only""#, "directory"),

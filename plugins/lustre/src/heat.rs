@@ -21,12 +21,10 @@ impl Heat {
         }
         self.young.insert((location.container, location.offset));
     }
-
-    #[allow(dead_code, reason = "the collector asks for it")]
-    /// Whether it was loaded among the last tens of thousands.
-    pub(crate) fn is_hot(&self, location: Location) -> bool {
-        let name = (location.container, location.offset);
-        self.young.contains(&name) || self.old.contains(&name)
+    /// Where the pieces lie that were among the last tens of thousands to be loaded, of a container.
+    pub(crate) fn offsets(&self, container: ContainerId) -> HashSet<u64> {
+        let all = self.young.iter().chain(&self.old);
+        all.filter(|(of, _)| *of == container).map(|&(_, offset)| offset).collect()
     }
 }
 
@@ -43,9 +41,10 @@ mod tests {
             heat.note(at(number));
             heat.note(at(0));
         }
-        assert!(heat.is_hot(at(0)));
-        assert!(heat.is_hot(at(3 * GENERATION - 1)));
-        assert!(!heat.is_hot(at(1)));
+        let hot = heat.offsets(container);
+        let is_hot = |number: usize| hot.contains(&at(number).offset);
+        assert!(is_hot(0) && is_hot(3 * GENERATION - 1) && !is_hot(1));
+        assert!(heat.offsets(ContainerId { writer: 2, ..container }).is_empty());
         assert!(heat.young.len() + heat.old.len() <= 2 * GENERATION);
     }
 }

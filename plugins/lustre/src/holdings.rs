@@ -13,9 +13,10 @@ use crate::manifest::Manifest;
 use crate::routes::Routes;
 use crate::salvage;
 use cascade_tier::{News, NewsKind, Record};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// So many lines of a container are told at once.
 const TOLD_LINES: u64 = 8192;
@@ -25,15 +26,21 @@ pub(crate) struct Holdings {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) book: Book,
     pub(crate) manifests: Vec<Manifest>,
-    /// The highest generation of a collector's claim that was seen.
-    pub(crate) claim: Option<u32>,
+    /// Files that were seen being written, and when first: one that stays so for long was left by the dead.
+    pub(crate) unfinished: HashMap<FileName, Instant>,
+    /// Manifests that were folded and are there still: who folded them died over it.
+    pub(crate) leftovers: BTreeSet<FileName>,
     exchange: Arc<Exchange>,
     mover: Speaker,
     routes: Arc<Routes>,
     /// Which of the host's stores it is.
     number: usize,
-    /// Manifests that are open, or in a folded one.
-    known: HashSet<FileName>,
+    /// Manifests that were opened.
+    opened: HashSet<FileName>,
+    /// Manifests that are in a folded one.
+    folded: HashSet<FileName>,
+    /// The container whose lines are being read in a folded manifest, though they stand in another as well.
+    moving: Option<(ContainerId, Lines)>,
     to_tell: BTreeSet<ContainerId>,
 }
 
@@ -43,12 +50,15 @@ impl Holdings {
             directory,
             book: Book::new(setup.config.container_bytes),
             manifests: Vec::new(),
-            claim: None,
+            unfinished: HashMap::new(),
+            leftovers: BTreeSet::new(),
             exchange: Arc::clone(&setup.exchange),
             mover: setup.mover.clone(),
             routes: Arc::clone(&setup.routes),
             number: setup.number,
-            known: HashSet::new(),
+            opened: HashSet::new(),
+            folded: HashSet::new(),
+            moving: None,
             to_tell: BTreeSet::new(),
         }
     }
@@ -57,37 +67,48 @@ impl Holdings {
     pub(crate) fn list(&mut self) -> io::Result<()> {
         let names = self.directory.list()?;
         let names: BTreeSet<FileName> = names.iter().filter_map(|name| FileName::parse(name)).collect();
+        // Folded ones first: what is in them need not be opened.
+        let mut has_all = true;
         for name in &names {
-            match *name {
-                FileName::Manifest(writer) => self.open(*name, writer, false)?,
-                FileName::Folded(writer) => self.open(*name, writer, true)?,
-                FileName::Claim(generation) => self.claim = self.claim.max(Some(generation)),
-                FileName::Store | FileName::Container(_) | FileName::Unfinished(_) => {}
+            if let FileName::Folded(writer) = *name {
+                has_all &= self.open(*name, writer, true)?;
             }
         }
         self.read()?;
-        self.adopt_orphans(&names)
+        for name in &names {
+            if let FileName::Manifest(writer) = *name {
+                has_all &= self.open(*name, writer, false)?;
+            }
+        }
+        self.read()?;
+        self.leftovers = names.intersection(&self.folded.iter().copied().collect()).copied().collect();
+        self.unfinished.retain(|name, _| names.contains(name));
+        for name in names.iter().filter(|name| matches!(name, FileName::Unfinished(_))) {
+            self.unfinished.entry(*name).or_insert_with(Instant::now);
+        }
+        // What tells of a container may have been folded away since we listed: the next listing knows.
+        if has_all { self.adopt_orphans(&names) } else { Ok(()) }
     }
 
-    fn open(&mut self, name: FileName, writer: u64, is_folded: bool) -> io::Result<()> {
-        if self.known.contains(&name) {
-            return Ok(());
+    /// Opens a manifest, if it is there still.
+    fn open(&mut self, name: FileName, writer: u64, is_folded: bool) -> io::Result<bool> {
+        if self.opened.contains(&name) || self.folded.contains(&name) {
+            return Ok(true);
         }
         match self.directory.open(&name.to_string(), FileKind::Records) {
             Ok(file) => {
                 self.manifests.push(Manifest::new(writer, is_folded, file));
-                self.known.insert(name);
-                Ok(())
+                self.opened.insert(name);
+                Ok(true)
             }
-            // It was folded, or taken away, since we listed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
     }
 
     /// Our own manifest is one of them.
     pub(crate) fn own(&mut self, manifest: Manifest) {
-        self.known.insert(FileName::Manifest(manifest.writer));
+        self.opened.insert(manifest.name());
         self.manifests.push(manifest);
     }
 
@@ -104,8 +125,20 @@ impl Holdings {
                     self.take(source, offset, &line)?;
                 }
             }
+            let manifest = &mut self.manifests[source];
+            if manifest.is_folded {
+                manifest.is_closed = true;
+                self.retire_folded();
+            }
         }
         Ok(())
+    }
+
+    /// Lets go of manifests that are in a folded one.
+    fn retire_folded(&mut self) {
+        let folded = &self.folded;
+        let manifests = self.manifests.iter_mut();
+        manifests.filter(|manifest| folded.contains(&manifest.name())).for_each(Manifest::retire);
     }
 
     fn take(&mut self, source: usize, offset: u64, line: &Line) -> io::Result<()> {
@@ -113,11 +146,14 @@ impl Holdings {
         let writer = manifest.writer;
         match line {
             Line::Closed { .. } => manifest.is_closed = true,
-            Line::Folds { writer, .. } => {
-                self.known.insert(FileName::Manifest(*writer));
-                self.known.insert(FileName::Folded(*writer));
+            Line::Folds { writer, .. } if manifest.is_folded => {
+                self.folded.insert(FileName::Manifest(*writer));
+                self.folded.insert(FileName::Folded(*writer));
             }
             _ => {}
+        }
+        if self.moves(source, offset, line) {
+            return Ok(());
         }
         // Only a writer itself tells of what it made; of the rest anybody may.
         let makes = matches!(line, Line::Opened { .. } | Line::Stored(_));
@@ -138,6 +174,35 @@ impl Holdings {
         self.react(change)
     }
 
+    /// Whether a line of a folded manifest is one of a container whose lines we have read elsewhere: they only move.
+    fn moves(&mut self, source: usize, offset: u64, line: &Line) -> bool {
+        let end = offset + LINE_BYTES as u64;
+        if !self.manifests[source].is_folded {
+            return false;
+        }
+        match *line {
+            Line::Stored(_) => {
+                let Some(id) = line.container() else { return false };
+                let elsewhere = |lines: Lines| lines.source != source;
+                if !self.book.get(id).and_then(|container| container.lines).is_some_and(elsewhere) {
+                    return false;
+                }
+                match &mut self.moving {
+                    Some((moving, lines)) if *moving == id => lines.end = end,
+                    moving => *moving = Some((id, Lines { source, start: offset, end })),
+                }
+                true
+            }
+            Line::Sealed { container, .. } => {
+                if let Some((id, lines)) = self.moving.take_if(|(id, _)| *id == container) {
+                    self.book.moved(id, lines);
+                }
+                false
+            }
+            _ => false,
+        }
+    }
+
     /// Takes in lines that we have written ourselves: what we stored is no news, nor what we were asked to remove.
     pub(crate) fn wrote(&mut self, lines: &[(u64, Line)]) -> io::Result<()> {
         let source = self.manifests.iter().rposition(|manifest| manifest.is_own).expect("ours is known");
@@ -145,6 +210,9 @@ impl Holdings {
             let change = self.book.apply(source, *offset, line);
             let end = offset + LINE_BYTES as u64;
             self.manifests[source].set_read_bytes(end);
+            if let Line::Gone { container } = *line {
+                self.mover.say(ToMover::Gone(container));
+            }
             match change {
                 Change::Grown(id) => self.book.told(id, end),
                 Change::Removed(record) => self.forget(&record),
@@ -322,12 +390,38 @@ impl Holdings {
         Ok(found)
     }
 
+    /// What manifests that are to be folded say of containers whose lines stand elsewhere.
+    pub(crate) fn said_of_others(&self, sources: &[usize]) -> io::Result<Vec<Line>> {
+        let is_elsewhere = |id: ContainerId| {
+            let lines = self.book.get(id).and_then(|container| container.lines);
+            lines.is_some_and(|lines| !sources.contains(&lines.source))
+        };
+        let mut said = Vec::new();
+        for (id, container) in self.book.iter().filter(|(id, _)| is_elsewhere(*id)) {
+            match container.state {
+                State::Condemned => said.push(Line::Condemned { container: id }),
+                State::Gone => said.push(Line::Gone { container: id }),
+                State::Open | State::Sealed => {}
+            }
+        }
+        for &source in sources {
+            let manifest = &self.manifests[source];
+            manifest.reread(self.directory.as_ref(), 0, manifest.read_bytes(), |line| {
+                if matches!(line, Line::Removed(_)) && line.container().is_some_and(is_elsewhere) {
+                    said.push(*line);
+                }
+                true
+            })?;
+        }
+        Ok(said)
+    }
+
     /// Takes in the containers that no manifest tells of: their manifests are lost.
     fn adopt_orphans(&mut self, names: &BTreeSet<FileName>) -> io::Result<()> {
         for name in names {
             let FileName::Container(id) = *name else { continue };
-            let is_told = names.contains(&FileName::Manifest(id.writer)) || self.book.get(id).is_some();
-            if is_told {
+            // One that a manifest tells of was announced there before it was made, and so before we listed.
+            if self.book.get(id).is_some() {
                 continue;
             }
             if let Some(bytes) = salvage::length(self.directory.as_ref(), id)? {

@@ -4,9 +4,11 @@
 //! Invariants: what was stored is in our manifest before anybody is told that it is durable; a container is made only after
 //! its room was announced, and nobody announced so much at the same time that the capacity is exceeded.
 
+use crate::collector::Collector;
 use crate::config::{Config, Durability};
 use crate::exchange::{Exchange, Running};
 use crate::format::{ContainerId, FileName, Line, Location};
+use crate::heat::Heat;
 use crate::holdings::Holdings;
 use crate::io::{Access, Directory, FileKind};
 use crate::journal::Journal;
@@ -17,9 +19,10 @@ use crate::mover::unix_s;
 use crate::order::status_of;
 use crate::report::{Report, State};
 use crate::routes::Routes;
+use crate::stats::Counts;
 use crate::{marker, wipe};
 use cascade_tier::{CloseMode, Completion, News, NewsKind, Status};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -49,17 +52,23 @@ pub(crate) struct Setup {
     pub(crate) mover: Speaker,
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) routes: Arc<Routes>,
+    pub(crate) heat: Arc<Mutex<Heat>>,
     pub(crate) report: Arc<Mutex<Report>>,
     /// How many stores have not been told to their end for the first time.
     pub(crate) unlisted: Arc<AtomicUsize>,
 }
 
 /// The keeper of an open store.
-struct Keeper {
+pub(crate) struct Keeper {
     setup: Setup,
     directory: Arc<dyn Directory>,
-    holdings: Holdings,
-    journal: Journal,
+    pub(crate) holdings: Holdings,
+    pub(crate) journal: Journal,
+    collector: Collector,
+    /// There was no room for a container.
+    wants_room: bool,
+    /// When we last said something, which is a sign of life.
+    said_at: Instant,
     listed_at: Instant,
     refresh_at: Instant,
     is_listed: bool,
@@ -129,6 +138,9 @@ impl Keeper {
             directory,
             holdings,
             journal: Journal::new(),
+            collector: Collector::default(),
+            wants_room: false,
+            said_at: now,
             listed_at: now,
             refresh_at,
             is_listed: false,
@@ -166,10 +178,26 @@ impl Keeper {
             if let Some(mode) = closes {
                 return self.close(mode);
             }
-            if self.refresh_at <= Instant::now() {
+            let is_due = self.refresh_at <= Instant::now();
+            if is_due {
                 self.refresh();
             }
+            if is_due || self.wants_room {
+                self.collect();
+            }
         }
+    }
+
+    /// Lets the collector go a step further.
+    fn collect(&mut self) {
+        if self.setup.access == Access::ReadOnly {
+            return;
+        }
+        let asked = std::mem::take(&mut self.wants_room);
+        let mut collector = std::mem::take(&mut self.collector);
+        let stepped = collector.step(self, asked);
+        self.collector = collector;
+        self.note("collect what is old", stepped);
     }
 
     /// Does what the mover asks for; how to close if that is it.
@@ -268,6 +296,7 @@ impl Keeper {
         let capacity_bytes = self.setup.config.capacity_bytes;
         let limit_bytes = if is_settled { capacity_bytes } else { capacity_bytes / 2 };
         if self.bytes() + bytes > limit_bytes || self.files() >= self.setup.config.inodes_max {
+            self.wants_room = true;
             return Ok(Err(Status::NO_SPACE));
         }
         // First said, then looked: of two who do so at once, one at least sees the other.
@@ -276,6 +305,7 @@ impl Keeper {
         self.write_journal()?;
         self.holdings.read()?;
         let is_over = self.bytes() > limit_bytes || self.files() > self.setup.config.inodes_max;
+        self.wants_room |= is_over;
         let made = if is_over {
             Ok(Err(Status::NO_SPACE))
         } else {
@@ -296,21 +326,56 @@ impl Keeper {
     }
 
     /// What the store takes, with the manifests.
-    fn bytes(&self) -> u64 {
-        let manifests: u64 = self.holdings.manifests.iter().map(Manifest::read_bytes).sum();
-        self.holdings.book.bytes() + manifests
+    pub(crate) fn bytes(&self) -> u64 {
+        let manifests = self.holdings.manifests.iter().filter(|manifest| manifest.is_there());
+        self.holdings.book.bytes() + manifests.map(Manifest::read_bytes).sum::<u64>()
     }
 
     /// How many files the store has: containers, manifests, the store's own, the collector's.
-    fn files(&self) -> u64 {
-        self.holdings.book.files() + self.holdings.manifests.len() as u64 + 2
+    pub(crate) fn files(&self) -> u64 {
+        let manifests = self.holdings.manifests.iter().filter(|manifest| manifest.is_there());
+        self.holdings.book.files() + manifests.count() as u64 + 2
     }
 
-    fn listing_interval(&self) -> Duration {
+    /// Whether a writer may be at work: it has not ended, and gave a sign of life not long ago.
+    pub(crate) fn is_living(&self, writer: u64) -> bool {
+        let expiry = self.config().claim_expiry();
+        self.holdings.manifests.iter().any(|manifest| {
+            manifest.writer == writer
+                && (manifest.is_own || (!manifest.is_closed && manifest.grown_at.elapsed() < expiry))
+        })
+    }
+
+    /// Where the pieces of a container lie that were loaded lately.
+    pub(crate) fn hot_offsets(&self, container: ContainerId) -> HashSet<u64> {
+        self.setup.heat.lock().unwrap_or_else(PoisonError::into_inner).offsets(container)
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.setup.config
+    }
+
+    pub(crate) fn directory(&self) -> &dyn Directory {
+        self.directory.as_ref()
+    }
+
+    pub(crate) fn writer(&self) -> u64 {
+        self.journal.writer()
+    }
+
+    pub(crate) fn say(&self, message: ToMover) {
+        self.setup.mover.say(message);
+    }
+
+    pub(crate) fn count(&self, change: impl FnOnce(&mut Counts)) {
+        self.setup.exchange.count(change);
+    }
+
+    pub(crate) fn listing_interval(&self) -> Duration {
         self.setup.config.refresh() * REFRESHES_PER_LISTING
     }
 
-    fn list(&mut self) -> io::Result<()> {
+    pub(crate) fn list(&mut self) -> io::Result<()> {
         self.listed_at = Instant::now();
         self.holdings.list()
     }
@@ -323,10 +388,15 @@ impl Keeper {
             self.holdings.read()
         };
         self.note("look what others stored", looked);
+        let is_silent = self.said_at.elapsed() > self.config().claim_expiry() / 3;
+        if self.journal.file().is_some() && is_silent {
+            self.journal.push(Line::Alive { unix_s: unix_s() });
+            self.flush();
+        }
         self.refresh_at = Instant::now() + self.setup.config.refresh();
     }
 
-    fn make_journal(&mut self) -> io::Result<()> {
+    pub(crate) fn make_journal(&mut self) -> io::Result<()> {
         if self.journal.make(self.directory.as_ref())? {
             let file = Arc::clone(self.journal.file().expect("it was just made"));
             self.holdings.own(Manifest::own(self.journal.writer(), file));
@@ -335,12 +405,16 @@ impl Keeper {
     }
 
     /// Writes what we have to tell.
-    fn write_journal(&mut self) -> io::Result<()> {
+    pub(crate) fn write_journal(&mut self) -> io::Result<()> {
         if self.journal.has_pending() {
             self.make_journal()?;
         }
         let lines = self.journal.flush(self.directory.as_ref())?;
-        if lines.is_empty() { Ok(()) } else { self.holdings.wrote(&lines) }
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.said_at = Instant::now();
+        self.holdings.wrote(&lines)
     }
 
     /// Writes what we have to tell, makes durable what has to be, and answers who waits for that.
@@ -425,7 +499,8 @@ impl Keeper {
             report.containers = self.holdings.book.files();
             report.bytes = self.bytes();
             report.files = self.files();
-            report.manifests = self.holdings.manifests.len();
+            report.manifests = self.holdings.manifests.iter().filter(|manifest| manifest.is_there()).count();
+            report.collecting = self.collector.is_at_work();
             report.removed_pieces = self.holdings.book.removed_pieces();
             report.metadata_operations = self.directory.metadata_operations();
             report.notes = self.directory.notes();

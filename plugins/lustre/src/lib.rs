@@ -7,7 +7,8 @@
 //! * the mover moves pieces through an engine of [`io`]: `mover`, with `write` (stores into `record`s) and `read` (loads,
 //!   verified; `coalesce` says which share a transfer);
 //! * a keeper for each store deals with names and manifests and may hang: `keeper`, with `journal` (what we tell), `holdings`,
-//!   `manifest` and `book` (what the others tell), `salvage` (what containers tell themselves).
+//!   `manifest` and `book` (what the others tell), `salvage` (what containers tell themselves), and, one keeper at a time by
+//!   `claim`, `collector` (makes room) and `fold` (keeps manifests few).
 //!
 //! What lies on disk is in [`format`](mod@format). The configuration is [`Config`], as JSON; `probe` takes `{"directory", "engine"}`.
 
@@ -16,10 +17,13 @@ compile_error!("Cascade runs on Linux only");
 
 mod bell;
 mod book;
+mod claim;
 mod coalesce;
+mod collector;
 mod config;
 mod exchange;
 mod files;
+mod fold;
 pub mod format;
 mod heat;
 mod holdings;

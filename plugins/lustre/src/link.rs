@@ -53,7 +53,6 @@ pub(crate) enum ToMover {
     Removed(Location),
     /// A container was deleted.
     Gone(ContainerId),
-    #[allow(dead_code, reason = "the collector asks for it")]
     /// Read these pieces and store them anew.
     Rewrite(Vec<Record>),
 }

@@ -3,7 +3,7 @@
 //! Invariants: a line is read once; a torn tail is left for the next time; what is damaged before a sound line is skipped,
 //! and costs nothing else.
 
-use crate::format::{LINE_BYTES, Line};
+use crate::format::{FileName, LINE_BYTES, Line};
 use crate::io::Directory;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -25,7 +25,8 @@ pub(crate) struct Manifest {
     pub(crate) is_closed: bool,
     /// When it was seen to grow, by our own clock: no other is compared.
     pub(crate) grown_at: Instant,
-    file: Arc<OwnedFd>,
+    /// `None` if it was folded, and its lines stand in another now.
+    file: Option<Arc<OwnedFd>>,
     read_bytes: u64,
 }
 
@@ -41,12 +42,26 @@ pub(crate) struct Lines {
 impl Manifest {
     pub(crate) fn new(writer: u64, is_folded: bool, file: Arc<OwnedFd>) -> Manifest {
         let (is_own, is_closed, grown_at) = (false, false, Instant::now());
-        Manifest { writer, is_own, is_folded, is_closed, grown_at, file, read_bytes: 0 }
+        Manifest { writer, is_own, is_folded, is_closed, grown_at, file: Some(file), read_bytes: 0 }
     }
 
     /// Our own: what we append is known.
     pub(crate) fn own(writer: u64, file: Arc<OwnedFd>) -> Manifest {
         Manifest { is_own: true, ..Manifest::new(writer, false, file) }
+    }
+
+    pub(crate) fn name(&self) -> FileName {
+        if self.is_folded { FileName::Folded(self.writer) } else { FileName::Manifest(self.writer) }
+    }
+
+    /// Whether it is there still: it is not when it was folded.
+    pub(crate) fn is_there(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// It was folded: its lines stand in another now.
+    pub(crate) fn retire(&mut self) {
+        self.file = None;
     }
 
     /// How far it was read.
@@ -61,8 +76,9 @@ impl Manifest {
 
     /// Reads on; `None` when nothing more is there now.
     pub(crate) fn read_on(&mut self, directory: &dyn Directory) -> io::Result<Option<Lines>> {
+        let Some(file) = &self.file else { return Ok(None) };
         let mut chunk = vec![0; CHUNK_BYTES];
-        let count = directory.read_at(&self.file, &mut chunk, self.read_bytes)?;
+        let count = directory.read_at(file, &mut chunk, self.read_bytes)?;
         let mut lines = Lines::default();
         let mut skipped = 0;
         let start = self.read_bytes;
@@ -96,10 +112,11 @@ impl Manifest {
         end: u64,
         mut take: impl FnMut(&Line) -> bool,
     ) -> io::Result<()> {
-        let mut chunk = vec![0; CHUNK_BYTES.min((end - start) as usize)];
+        let Some(file) = &self.file else { return Ok(()) };
+        let mut chunk = vec![0; CHUNK_BYTES.min(end.saturating_sub(start) as usize)];
         while start < end {
             let wanted = chunk.len().min((end - start) as usize);
-            let count = directory.read_at(&self.file, &mut chunk[..wanted], start)?;
+            let count = directory.read_at(file, &mut chunk[..wanted], start)?;
             for bytes in chunk[..count].chunks_exact(LINE_BYTES) {
                 if Line::decode(bytes).is_ok_and(|line| !take(&line)) {
                     return Ok(());

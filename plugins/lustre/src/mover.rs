@@ -199,7 +199,7 @@ impl Mover {
         let Ok(mut pages) = Pages::new(record.length_bytes) else { return };
         let target = HostBytes::of_pages(&mut pages, record.length_bytes as usize);
         let (piece, checksum) = (record.piece, record.checksum);
-        let origin = Origin::Rewrite { record, pages };
+        let origin = Origin::Rewrite { record, _pages: pages };
         self.reads.take(Load { origin, location, piece, checksum, target });
     }
 
@@ -251,15 +251,11 @@ impl Mover {
                     self.drop_file(|_| failed);
                 }
                 Flight::Write(writing) => {
-                    let (messages, completions) = self.writes.land(writing, result, &mut self.traffic);
-                    for message in messages {
-                        if let ToKeeper::Stored(stored) = &message {
-                            let awaited = stored.answers.iter().map(|answer| (answer.request_id, u64::MAX));
-                            self.awaited.extend(awaited);
-                        }
-                        self.tell(message);
-                    }
-                    completions.into_iter().for_each(|completion| self.setup.exchange.complete(completion));
+                    let landed = self.writes.land(writing, result, &mut self.traffic);
+                    self.awaited.extend(landed.awaited);
+                    landed.messages.into_iter().for_each(|message| self.tell(message));
+                    let exchange = &self.setup.exchange;
+                    landed.completions.into_iter().for_each(|completion| exchange.complete(completion));
                 }
                 Flight::Seal(sealing) => {
                     let message = self.writes.sealed(sealing, result);

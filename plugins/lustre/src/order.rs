@@ -10,9 +10,9 @@ use cascade_tier::{Completion, Extent, NO_DEADLINE, PieceId, Record, Status};
 pub(crate) enum Origin {
     /// The host, which waits for the completion.
     Host { request_id: u64, deadline_ns: u64 },
-    /// Ourselves: the piece is worth keeping, and its container will go. The pages are what it is read into and written from.
-    #[allow(dead_code, reason = "the collector asks for it")]
-    Rewrite { record: Record, pages: Pages },
+    /// Ourselves: the piece is worth keeping, and its container will go. The pages, which it is read into and written from,
+    /// are only kept.
+    Rewrite { record: Record, _pages: Pages },
 }
 
 impl Origin {

@@ -35,6 +35,8 @@ pub(crate) struct Report {
     pub(crate) bytes: u64,
     pub(crate) files: u64,
     pub(crate) manifests: usize,
+    /// Whether we are who makes room.
+    pub(crate) collecting: bool,
     pub(crate) removed_pieces: usize,
     pub(crate) metadata_operations: u64,
     /// What works there otherwise than was wanted.

@@ -46,6 +46,7 @@ impl LustreTier {
         let config = Arc::new(config);
         let exchange = Arc::new(Exchange::new()?);
         let routes = Arc::new(Routes::default());
+        let heat = Arc::new(Mutex::new(Heat::default()));
         let close_mode = Arc::new(Mutex::new(CloseMode::Leave));
         let (engine, no_ring) = mount.engine().map_err(|error| failed("start an engine", error))?;
         let name = engine.name();
@@ -73,6 +74,7 @@ impl LustreTier {
                 mover,
                 exchange: Arc::clone(&exchange),
                 routes: Arc::clone(&routes),
+                heat: Arc::clone(&heat),
                 report: Arc::clone(&report),
                 unlisted: Arc::clone(&unlisted),
             });
@@ -84,7 +86,7 @@ impl LustreTier {
             inbox,
             keepers,
             routes,
-            heat: Arc::new(Mutex::new(Heat::default())),
+            heat,
             close_mode: Arc::clone(&close_mode),
             is_writable: config.mode == Mode::ReadWrite,
             is_synced: config.durability == Durability::Sync,

@@ -18,6 +18,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// So many bytes may wait to be rewritten.
+const REWRITE_BYTES_MAX: u64 = 64 << 20;
+
 /// The stores that were not begun, and the containers that they go into.
 pub(crate) struct Writes {
     exchange: Arc<Exchange>,
@@ -61,6 +64,16 @@ pub(crate) struct Writing {
     pages: Vec<Pages>,
 }
 
+/// What comes of a record that was written.
+#[derive(Default)]
+pub(crate) struct Landed {
+    /// For the keeper, before the completions are the host's.
+    pub(crate) messages: Vec<ToKeeper>,
+    pub(crate) completions: Vec<Completion>,
+    /// Requests that the keeper answers, with their deadlines.
+    pub(crate) awaited: Vec<(u64, u64)>,
+}
+
 /// A footer that is written.
 pub(crate) struct Sealing {
     container: ContainerId,
@@ -96,12 +109,23 @@ impl Writes {
         }
     }
 
-    /// Takes a store in, or answers it at once.
+    /// Takes a store in, or answers it at once. Pieces that are rewritten wait for room, for they are rewritten when there is
+    /// none; as many as memory allows.
     pub(crate) fn take(&mut self, store: Store) {
-        match self.refusal() {
+        let is_refused = match &store.origin {
+            Origin::Host { .. } => self.refusal(),
+            Origin::Rewrite { .. } => (self.rewrite_bytes() > REWRITE_BYTES_MAX).then_some(Status::NO_SPACE),
+        };
+        match is_refused {
             Some(status) => store.origin.fail(&self.exchange, status),
             None => self.waiting.push_back(store),
         }
+    }
+
+    /// What pieces take in memory that wait to be rewritten.
+    fn rewrite_bytes(&self) -> u64 {
+        let rewrites = self.waiting.iter().filter(|store| store.origin.request_id().is_none());
+        rewrites.map(|store| store.source.length()).sum()
     }
 
     fn refusal(&mut self) -> Option<Status> {
@@ -114,9 +138,10 @@ impl Writes {
     /// Begins what can be begun. Asks for a container where that is what it waits for.
     pub(crate) fn begin(&mut self, traffic: &mut Traffic) -> Vec<ToKeeper> {
         let mut messages = Vec::new();
+        let is_refused = self.refusal().is_some();
         while !self.waiting.is_empty() && !traffic.is_full() {
             let Some(open) = &mut self.current else {
-                if !self.has_asked {
+                if !self.has_asked && !is_refused {
                     self.has_asked = true;
                     messages.push(ToKeeper::Acquire);
                 }
@@ -159,16 +184,16 @@ impl Writes {
     fn refuse(&mut self, status: Status) {
         let until_ns = monotonic_ns() + self.pause.as_nanos() as u64;
         self.refused = Some(Refused { until_ns, status });
-        self.waiting.drain(..).for_each(|store| store.origin.fail(&self.exchange, status));
+        self.end(status, |origin| origin.request_id().is_some());
     }
 
-    /// A record was written, or was not. The messages are the keeper's before the completions are the host's.
+    /// A record was written, or was not.
     pub(crate) fn land(
         &mut self,
         writing: Writing,
         result: io::Result<u64>,
         traffic: &mut Traffic,
-    ) -> (Vec<ToKeeper>, Vec<Completion>) {
+    ) -> Landed {
         let is_current = self.current.as_ref().is_some_and(|open| open.container == writing.container);
         let open = self.current.iter_mut().chain(&mut self.retired);
         let open = open.into_iter().find(|open| open.container == writing.container);
@@ -179,7 +204,7 @@ impl Writes {
             Ok(_) => Some(Status::IO),
             Err(error) => Some(status_of(&error)),
         };
-        let (mut messages, mut completions) = (Vec::new(), Vec::new());
+        let mut landed = Landed::default();
         if let Some(status) = failure {
             writing.stores.iter().for_each(|store| store.origin.fail(&self.exchange, status));
             if is_current {
@@ -189,17 +214,18 @@ impl Writes {
                 self.refuse(status);
             }
         } else {
-            let stored = open.stored(&writing.stores, self.is_synced, &mut completions);
+            let (stored, awaited, completions) = open.stored(&writing.stores, self.is_synced);
+            (landed.awaited, landed.completions) = (awaited, completions);
             let bytes: u64 = writing.stores.iter().map(|store| store.source.length()).sum();
             self.exchange.count(|counts| {
                 counts.stored_pieces += stored.news_from as u64;
                 counts.rewritten_pieces += (stored.records.len() - stored.news_from) as u64;
                 counts.stored_bytes += bytes;
             });
-            messages.push(ToKeeper::Stored(stored));
+            landed.messages.push(ToKeeper::Stored(stored));
         }
-        messages.extend(self.seal(traffic));
-        (messages, completions)
+        landed.messages.extend(self.seal(traffic));
+        landed
     }
 
     /// Seals the retired containers that nothing more goes into.
@@ -245,7 +271,10 @@ impl Writes {
     }
 
     pub(crate) fn next_deadline_ns(&self) -> u64 {
-        self.waiting.iter().map(|store| store.origin.deadline_ns()).min().unwrap_or(u64::MAX)
+        let deadlines = self.waiting.iter().map(|store| store.origin.deadline_ns());
+        // What waits for room asks again then.
+        let again = self.refused.filter(|_| !self.waiting.is_empty()).map(|refused| refused.until_ns);
+        deadlines.chain(again).min().unwrap_or(u64::MAX)
     }
 
     /// Drops what was not begun, without an answer, and seals what is open.
@@ -257,22 +286,22 @@ impl Writes {
 }
 
 impl Open {
-    /// What the keeper has to know of a record, and the completions for the host, now or when it is durable.
-    fn stored(&mut self, stores: &[Store], is_synced: bool, completions: &mut Vec<Completion>) -> Stored {
+    /// What the keeper has to know of a record; and of the host's requests in it, those that wait for that, or the completions.
+    fn stored(&mut self, stores: &[Store], is_synced: bool) -> (Stored, Vec<(u64, u64)>, Vec<Completion>) {
         let is_host = |store: &&Store| store.origin.request_id().is_some();
         let hosts = stores.iter().filter(is_host);
         let rewritten = stores.iter().filter(|store| !is_host(store));
         let records: Vec<Record> = hosts.clone().chain(rewritten).map(|store| store.record).collect();
         self.pieces.extend(&records);
         let news_from = hosts.clone().count();
-        let done = hosts.filter_map(|store| store.origin.done(store.source.length(), store.record.extent));
-        let answers = if is_synced {
-            done.collect()
-        } else {
-            completions.extend(done);
-            Vec::new()
-        };
-        Stored { records, file: Arc::clone(&self.file), answers, news_from }
+        let done =
+            hosts.clone().filter_map(|store| store.origin.done(store.source.length(), store.record.extent));
+        let done: Vec<Completion> = done.collect();
+        let awaited =
+            hosts.filter_map(|store| Some((store.origin.request_id()?, store.origin.deadline_ns())));
+        let (awaited, answers, completions) =
+            if is_synced { (awaited.collect(), done, Vec::new()) } else { (Vec::new(), Vec::new(), done) };
+        (Stored { records, file: Arc::clone(&self.file), answers, news_from }, awaited, completions)
     }
 }
 
