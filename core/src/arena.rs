@@ -80,6 +80,11 @@ impl Arena {
         self.free_bytes
     }
 
+    /// Bytes of whole chunks: free for pieces of any size.
+    pub fn whole_bytes(&self) -> u64 {
+        self.whole.len() as u64 * self.chunk_bytes
+    }
+
     /// Free bytes that a piece of this slot size may use without eviction.
     pub fn free_slots(&self, slot_bytes: u64) -> u64 {
         let whole = self.whole.len() as u64 * (self.chunk_bytes / slot_bytes);
@@ -294,6 +299,7 @@ mod tests {
                 arena.give(slot);
             }
             prop_assert_eq!(arena.free_bytes(), arena.backed_bytes());
+            prop_assert_eq!(arena.whole_bytes(), arena.backed_bytes());
             prop_assert_eq!(arena.free_slots(1 << 20), 4);
         }
     }

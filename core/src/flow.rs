@@ -1,4 +1,5 @@
-//! What moves where: the machine that decides, from how full the arenas are, what to evict and when to grow.
+//! What moves where: the machine that decides, from how full the arenas are, what to evict and when to grow. What is written
+//! below ahead of that, the [`margin`](crate::margin) decides; what is worth waiting for, the [`pace`](crate::pace).
 //!
 //! Events in, actions out; the node carries the actions out. Invariants: growth comes before eviction; eviction keeps
 //! a margin of free slots ahead of need, so a put never waits for one in steady state; after a refused growth the
@@ -76,7 +77,7 @@ impl Flow {
     pub fn demand(&mut self, now: NowNs, wanted: u64, occupancy: Occupancy) -> Action {
         let margin = |ratio: f64| (occupancy.slots as f64 * ratio) as u64;
         let low = wanted.max(margin(self.watermarks.low_free_ratio));
-        let can_grow = occupancy.unbacked_chunks > self.growing_chunks && now >= self.paused_until_ns;
+        let can_grow = occupancy.unbacked_chunks > self.growing_chunks && self.may_grow(now);
         // One step ahead of need: memory takes time to come, and no put is to wait for it.
         let ahead = low + self.watermarks.grow_chunks * occupancy.slots_per_chunk;
         let coming = occupancy.free_slots + self.growing_chunks * occupancy.slots_per_chunk;
@@ -116,6 +117,11 @@ impl Flow {
     /// Memory is short on this machine: no growth for a while.
     pub fn hold_growth(&mut self, now: NowNs) {
         self.paused_until_ns = now + self.watermarks.growth_pause_ns;
+    }
+
+    /// Whether no refusal stands in the way of growth.
+    pub fn may_grow(&self, now: NowNs) -> bool {
+        now >= self.paused_until_ns
     }
 
     /// Chunks whose memory is on its way.

@@ -24,7 +24,7 @@ pub enum Mode {
 pub struct Stock {
     /// Memory that there is, or that comes without an eviction.
     pub capacity_bytes: u64,
-    /// Of it, taken by nothing.
+    /// Of it, free for pieces of any size. What is free among pieces of one size serves no other.
     pub free_bytes: u64,
     /// Of it, pieces that are below as well.
     pub clean_bytes: u64,

@@ -148,6 +148,14 @@ impl Book {
         self.entries[id.0 as usize].block
     }
 
+    /// Says which block a copy is a piece of, where that was not known when it was entered.
+    ///
+    /// # Panics
+    /// As [`Book::get`].
+    pub fn place(&mut self, id: StoredId, block: BlockId) {
+        self.entries[id.0 as usize].block = block;
+    }
+
     /// A tier tells of the piece again: from now on this is where it lies. Returns what counted before.
     ///
     /// # Panics
