@@ -12,3 +12,4 @@ pub mod config;
 pub mod doctor;
 pub mod engine;
 pub mod logging;
+mod signal;

@@ -115,7 +115,6 @@ fn all_problems_are_told_at_once() {
 fn variables_that_are_no_configuration_are_passed_over() {
     let variables = environment(&[
         ("CASCADE_SOCKET", "/run/x"),
-        ("CASCADE_DIR", "/scratch"),
         ("CASCADE_PLUGINS", "/lib"),
         ("CASCADE_CONFIG", ""),
         ("CASCADE_PROFILE", ""),
@@ -124,6 +123,29 @@ fn variables_that_are_no_configuration_are_passed_over() {
     ]);
     let loaded = Sources { environment: variables, ..Sources::default() }.load().expect("nothing is set");
     assert_eq!(loaded.config, Config::default());
+}
+
+#[test]
+fn the_store_lies_where_it_is_said_else_on_scratch_and_never_at_home() {
+    let folder = |pairs: &[(&str, &str)], overrides: &[(&str, &str)]| {
+        let overrides = overrides.iter().map(|(key, value)| set(key, value)).collect();
+        let sources = Sources { environment: environment(pairs), overrides, ..Sources::default() };
+        let loaded = sources.load().expect("sound");
+        let setting = loaded.settings.iter().find(|s| s.key == "lustre.directory").expect("the key").clone();
+        (loaded.config.lustre.folder().map(|folder| folder.display().to_string()), setting.origin)
+    };
+    let none = (None, "default".to_owned());
+    assert_eq!(folder(&[("HOME", "/home/x")], &[]), none);
+    let on = |path: &str, origin: &str| (Some(path.to_owned()), origin.to_owned());
+    assert_eq!(folder(&[("PSCRATCH", "/ps")], &[]), on("/ps/cascade", "variable PSCRATCH"));
+    let both = [("PSCRATCH", "/ps"), ("SCRATCH", "/s"), ("HOME", "/home/x")];
+    assert_eq!(folder(&both, &[]), on("/s/cascade", "variable SCRATCH"));
+    let at_home = [("SCRATCH", "/home/x/scratch"), ("HOME", "/home/x")];
+    assert_eq!(folder(&at_home, &[]), none);
+    let said = [("CASCADE_DIR", "/data"), ("SCRATCH", "/s")];
+    assert_eq!(folder(&said, &[]), on("/data", "variable CASCADE_DIR"));
+    assert_eq!(folder(&said, &[("lustre.directory", "/flag")]), on("/flag", "flag --set"));
+    assert_eq!(folder(&said, &[("lustre.directory", "auto")]), on("/s/cascade", "variable SCRATCH"));
 }
 
 #[test]
@@ -188,6 +210,29 @@ fn values_out_of_range_are_refused() {
         ("clients.grants_per_class_max", "32"),
         ("policy.watermark_low_ratio", "0.05"),
         ("policy.watermark_high_ratio", "0.6"),
+        ("flow.mode", "write-never"),
+        ("flow.clean_low_ratio", "0.5"),
+        ("flow.clean_high_ratio", "1.1"),
+        ("flow.admission", "some"),
+        ("flow.loading_share", "0"),
+        ("flow.read_on_blocks", "65537"),
+        ("flow.hang_ms", "1"),
+        ("flow.failures_max", "0"),
+        ("flow.pause_ms", "0"),
+        ("flow.drain_s", "100000"),
+        ("flow.drain_before_end_s", "100000"),
+        ("flow.drain_signal", "KILL"),
+        ("lustre.directory", "here"),
+        ("lustre.capacity", "256MiB"),
+        ("lustre.inodes_max", "1"),
+        ("lustre.container", "1KiB"),
+        ("lustre.durability", "some"),
+        ("lustre.engine", "aio"),
+        ("lustre.queue_depth", "0"),
+        ("lustre.read_only", "there"),
+        ("lustre.refresh_ms", "1"),
+        ("lustre.stripe_count", "2001"),
+        ("lustre.stripe_size", "1KiB"),
         ("plugins.required", "../evil"),
         ("plugins.optional", "shm"),
         ("metrics.interval_ms", "10"),

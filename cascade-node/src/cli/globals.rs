@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Context;
-use crate::config::{Loaded, Override, Problem, Problems, Profile, Sources};
+use crate::config::{Loaded, Override, Problem, Problems, Profile, SCRATCH_VARIABLES, Sources};
 use crate::logging;
 
 /// The global flags. Those that set configuration win over every other layer.
@@ -67,12 +67,10 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Our own part of the environment; other variables need not be UTF-8.
+/// Our own part of the environment, and what leads to scratch; other variables need not be UTF-8.
 fn environment() -> Result<Vec<(String, String)>, Problem> {
     std::env::vars_os()
-        .filter_map(|(name, value)| {
-            Some((name.into_string().ok().filter(|n| n.starts_with("CASCADE_"))?, value))
-        })
+        .filter_map(|(name, value)| Some((name.into_string().ok().filter(|name| is_read(name))?, value)))
         .map(|(name, value)| match value.into_string() {
             Ok(value) => Ok((name, value)),
             Err(_) => {
@@ -80,4 +78,8 @@ fn environment() -> Result<Vec<(String, String)>, Problem> {
             }
         })
         .collect()
+}
+
+fn is_read(name: &str) -> bool {
+    name.starts_with("CASCADE_") || SCRATCH_VARIABLES.contains(&name)
 }

@@ -13,8 +13,16 @@ use super::problem::{Problem, closest};
 use super::profile::{self, Profile};
 
 /// Variables that begin like the configuration's and are something else.
-pub(super) const OTHER_VARIABLES: [&str; 6] =
-    ["CASCADE_SOCKET", "CASCADE_CONFIG", "CASCADE_PROFILE", "CASCADE_DIR", "CASCADE_LOG", "CASCADE_PLUGINS"];
+pub(super) const OTHER_VARIABLES: [&str; 7] = [
+    "CASCADE_SOCKET",
+    "CASCADE_CONFIG",
+    "CASCADE_PROFILE",
+    "CASCADE_DIR",
+    "CASCADE_LOG",
+    "CASCADE_PLUGINS",
+    // What tiers that are built for tests go by.
+    "CASCADE_FAULTS",
+];
 const PREFIX: &str = "CASCADE_";
 
 /// Values with an origin, as figment takes them.
@@ -152,11 +160,12 @@ impl Known {
                 problems.push(Problem::new(origin, self.unknown_variable(name, &key)));
             }
         }
-        // `CASCADE_LOG` is what people try first, so it wins over its long form.
-        if let Some((name, text)) =
-            variables.iter().find(|(name, text)| name == "CASCADE_LOG" && !text.is_empty())
-        {
-            layers.push(Layer::single(format!("variable {name}"), "log.filter", Value::from(text.as_str())));
+        // What people try first, so it wins over its long form.
+        for (short, key) in [("CASCADE_LOG", "log.filter"), ("CASCADE_DIR", super::scratch::KEY)] {
+            let set = variables.iter().find(|(name, text)| name == short && !text.is_empty());
+            layers.extend(set.map(|(name, text)| {
+                Layer::single(format!("variable {name}"), key, Value::from(text.as_str()))
+            }));
         }
         (layers, problems)
     }

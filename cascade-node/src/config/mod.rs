@@ -10,6 +10,7 @@ mod layer;
 mod problem;
 mod profile;
 mod schema;
+mod scratch;
 mod search;
 mod validate;
 
@@ -22,11 +23,14 @@ pub use bytes::{AutoBytes, BadSize, Bytes};
 pub use problem::{Problem, Problems};
 pub use profile::{ALL as PROFILES, DEFAULT as DEFAULT_PROFILE, Profile};
 pub use schema::{
-    Clients, Config, HugePages, Log, LogFormat, Metrics, Numa, Plugins, Policy, PolicyName, Segment,
+    Admission, Clients, Config, Durability, Flow, FlowMode, HugePages, IoEngine, Log, LogFormat, Lustre,
+    Metrics, Numa, Plugins, Policy, PolicyName, Segment,
 };
 pub use search::{library_file, locate, tier_of};
 
 use layer::{Known, Layer};
+/// Variables beside our own that the configuration goes by: where scratch is, and where home, which it never is.
+pub const SCRATCH_VARIABLES: [&str; 3] = [scratch::VARIABLES[0], scratch::VARIABLES[1], scratch::HOME];
 
 /// The file that is read when no other is named.
 pub const DEFAULT_FILE: &str = "cascade.toml";
@@ -40,7 +44,7 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// Where `cascade.toml` is looked for; `None` does not look.
     pub directory: Option<PathBuf>,
-    /// The environment; variables that do not begin with `CASCADE_` are passed over.
+    /// The environment; of variables that do not begin with `CASCADE_`, only those that lead to scratch are read.
     pub environment: Vec<(String, String)>,
     /// What flags set, in order.
     pub overrides: Vec<Override>,
@@ -94,14 +98,19 @@ impl Sources {
             layer.map_or_else(|| "configuration".to_owned(), |layer| layer.place(key))
         };
 
-        let config: Config = figment.extract().map_err(|error| {
+        let mut config: Config = figment.extract().map_err(|error| {
             let path = error.path.join(".");
             // A fault inside a list stands where the list does.
             let holds = |key: &&str| path == **key || path.starts_with(&format!("{key}."));
             let key = known.keys().into_iter().find(holds).unwrap_or(&path);
             Problem::new(place(key), format!("`{key}`: {}", problem::explain(&error.kind)))
         })?;
+        let found = scratch::resolve(&mut config.lustre, &self.environment);
         let values = flat(&config);
+        let origin = |key: &str| match &found {
+            Some(found) if key == scratch::KEY => Some(found.clone()),
+            _ => origin(key),
+        };
         let settings: Vec<Setting> = known
             .keys()
             .into_iter()

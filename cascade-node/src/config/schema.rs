@@ -21,6 +21,10 @@ pub struct Config {
     pub clients: Clients,
     /// What stays when it is full.
     pub policy: Policy,
+    /// What goes to lower tiers and comes back, when, and how fast.
+    pub flow: Flow,
+    /// The tier that keeps pieces on a file system.
+    pub lustre: Lustre,
     /// The tiers to load.
     pub plugins: Plugins,
     /// Where counters go.
@@ -73,6 +77,68 @@ pub struct Policy {
     pub watermark_high_ratio: f64,
     /// Eviction begins when less than this share of the arena is free.
     pub watermark_low_ratio: f64,
+}
+
+/// `[flow]`: what goes to lower tiers and comes back, when, and how fast.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flow {
+    /// When pieces are written below.
+    pub mode: FlowMode,
+    /// Write-back begins when less than this share of memory is free or has a copy below.
+    pub clean_low_ratio: f64,
+    /// Write-back goes on until this share is.
+    pub clean_high_ratio: f64,
+    /// Which blocks are worth a write.
+    pub admission: Admission,
+    /// Bytes a second that this node moves to and from a shared file system; 0 for no bound.
+    pub bandwidth: Bytes,
+    /// Operations a second that it does there; 0 for no bound.
+    pub operations_per_s: u64,
+    /// Share of memory that may wait for what is being promoted.
+    pub loading_share: f64,
+    /// Blocks that are promoted beyond what was asked for, where a chain goes on.
+    pub read_on_blocks: u32,
+    /// How long an operation may take before its tier is given up.
+    pub hang_ms: u64,
+    /// Failures in a row after which it is.
+    pub failures_max: u32,
+    /// How long it is left alone then.
+    pub pause_ms: u64,
+    /// How long a clean stop may take to write what only memory has.
+    pub drain_s: u64,
+    /// How long before the end of the job a drain begins.
+    pub drain_before_end_s: u64,
+    /// The signal that begins one; empty for none.
+    pub drain_signal: String,
+}
+
+/// `[lustre]`: pieces on a parallel file system, or on any other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lustre {
+    /// The folder of the store, or `auto`; see [`Lustre::folder`].
+    pub directory: PathBuf,
+    /// Bytes of all containers together, those of other nodes included.
+    pub capacity: Bytes,
+    /// Files of the store, at most.
+    pub inodes_max: u64,
+    /// Bytes of one container.
+    pub container: Bytes,
+    /// What a power failure may take.
+    pub durability: Durability,
+    /// How bytes are moved.
+    pub engine: IoEngine,
+    /// Transfers under way at once.
+    pub queue_depth: u32,
+    /// Stores of others that are read and never written.
+    pub read_only: Vec<PathBuf>,
+    /// How often other nodes' new pieces are looked for.
+    pub refresh_ms: u64,
+    /// Object storage targets that a container is striped over; 0 for the folder's default.
+    pub stripe_count: u32,
+    /// Bytes of a stripe; 0 for the folder's default.
+    pub stripe_size: Bytes,
 }
 
 /// `[plugins]`: the tiers and where to look for them.
@@ -145,6 +211,52 @@ pub enum PolicyName {
     Cascade,
 }
 
+/// When pieces are written to lower tiers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FlowMode {
+    /// Ahead of need, coldest first.
+    WriteBack,
+    /// As soon as they are put.
+    WriteThrough,
+}
+
+/// Which blocks are worth a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Admission {
+    /// Every one.
+    All,
+    /// Those that were used again after they were put.
+    Reused,
+}
+
+/// What a power failure may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Whatever the file system had not written yet.
+    None,
+    /// What lies in containers that are not full.
+    Container,
+    /// Nothing that was stored.
+    Sync,
+}
+
+/// How bytes are moved to and from files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IoEngine {
+    /// The first of the others that works.
+    Auto,
+    /// io_uring, past the page cache.
+    IoUring,
+    /// Threads, past the page cache.
+    Pread,
+    /// Threads, through the page cache.
+    Buffered,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -164,6 +276,16 @@ impl Segment {
     /// The chunk, when it was given as a number.
     pub fn chunk_bytes(&self) -> Option<u64> {
         fixed(self.chunk)
+    }
+}
+
+impl Lustre {
+    /// What `directory` says where nothing names a folder.
+    pub const AUTO: &'static str = "auto";
+
+    /// The folder of the store; `None` if there is none.
+    pub fn folder(&self) -> Option<&std::path::Path> {
+        (self.directory.as_os_str() != Self::AUTO).then_some(self.directory.as_path())
     }
 }
 

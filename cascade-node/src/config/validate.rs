@@ -9,6 +9,7 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const CAPACITY_MIN_BYTES: u64 = 8 * MIB;
 const CHUNK_BYTES: std::ops::RangeInclusive<u64> = MIB..=GIB;
+const CONTAINER_BYTES: std::ops::RangeInclusive<u64> = MIB..=64 * GIB;
 const GROW_STEP_BYTES: std::ops::RangeInclusive<u64> = MIB..=64 * GIB;
 
 /// What is wrong with the values, as (key, message).
@@ -86,6 +87,94 @@ pub(super) fn validate(config: &Config) -> Vec<(&'static str, String)> {
         policy.watermark_high_ratio <= 0.5,
         "policy.watermark_high_ratio",
         "must be at most 0.5: what is kept free holds no blocks",
+    );
+
+    let flow = &config.flow;
+    demand(
+        flow.clean_low_ratio > 0.0 && flow.clean_low_ratio < flow.clean_high_ratio,
+        "flow.clean_low_ratio",
+        "must be above 0 and below flow.clean_high_ratio: writing begins at low and ends at high",
+    );
+    demand(
+        flow.clean_high_ratio <= 1.0,
+        "flow.clean_high_ratio",
+        "must be at most 1: then all that memory holds is written",
+    );
+    demand(
+        flow.loading_share > 0.0 && flow.loading_share <= 0.5,
+        "flow.loading_share",
+        "must be above 0 and at most 0.5: what waits for a tier holds no blocks",
+    );
+    demand(
+        flow.read_on_blocks <= 65_536,
+        "flow.read_on_blocks",
+        "must be at most 65536; 0 reads no further than asked",
+    );
+    demand(
+        (10..=3_600_000).contains(&flow.hang_ms),
+        "flow.hang_ms",
+        "must be from 10 to 3600000 (an hour): until then memory waits for the tier",
+    );
+    demand((1..=1000).contains(&flow.failures_max), "flow.failures_max", "must be from 1 to 1000");
+    demand(
+        (10..=3_600_000).contains(&flow.pause_ms),
+        "flow.pause_ms",
+        "must be from 10 to 3600000 (an hour)",
+    );
+    demand(flow.drain_s <= 86_400, "flow.drain_s", "must be at most 86400 (a day)");
+    demand(
+        flow.drain_before_end_s <= 86_400,
+        "flow.drain_before_end_s",
+        "must be at most 86400 (a day); 0 does not look at the job's end",
+    );
+    demand(
+        flow.drain_signal.is_empty() || crate::signal::by_name(&flow.drain_signal).is_some(),
+        "flow.drain_signal",
+        "must be empty, or one of USR1, USR2, HUP and URG: the others have a meaning of their own",
+    );
+
+    let lustre = &config.lustre;
+    demand(
+        lustre.folder().is_none_or(|folder| folder.is_absolute()),
+        "lustre.directory",
+        "must be \"auto\" or a path from the root: every node has to mean the same folder",
+    );
+    demand(
+        CONTAINER_BYTES.contains(&lustre.container.0),
+        "lustre.container",
+        "must be from 1MiB to 64GiB: small ones eat the inode quota, large ones are freed late",
+    );
+    demand(
+        lustre.capacity.0 / 2 >= lustre.container.0,
+        "lustre.capacity",
+        "must be at least two containers: one is written while another is freed",
+    );
+    demand(
+        lustre.inodes_max >= 16,
+        "lustre.inodes_max",
+        "must be at least 16: each node has a manifest and a container or two",
+    );
+    demand((1..=4096).contains(&lustre.queue_depth), "lustre.queue_depth", "must be from 1 to 4096");
+    demand(
+        lustre.read_only.iter().all(|folder| folder.is_absolute()),
+        "lustre.read_only",
+        "names folders from the root",
+    );
+    demand(
+        (100..=30_000).contains(&lustre.refresh_ms),
+        "lustre.refresh_ms",
+        "must be from 100 to 30000: each look costs the metadata server a few operations, and what is collected goes after that long",
+    );
+
+    demand(
+        lustre.stripe_count <= 2000,
+        "lustre.stripe_count",
+        "must be at most 2000, which is Lustre's own bound",
+    );
+    demand(
+        lustre.stripe_size.0.is_multiple_of(64 << 10) && lustre.stripe_size.0 < 4 * GIB,
+        "lustre.stripe_size",
+        "must be a multiple of 64KiB below 4GiB; 0 is the folder's default",
     );
 
     let plugins = &config.plugins;
