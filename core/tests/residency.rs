@@ -1,7 +1,7 @@
 //! Where the copies of pieces lie: the whole table, and histories of puts, evictions, transfers and losses in a catalog
 //! against a world that has the copies.
 //!
-//! No tier below memory exists in the node yet; these histories are what moves pieces there and back.
+//! The node's own way along these arrows, with a tier that hangs, fails and loses, is `cascade-node/tests/flow.rs`.
 #![cfg(not(loom))]
 
 use cascade_core::catalog::{Catalog, Evicted, Inserted};

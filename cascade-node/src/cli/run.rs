@@ -12,12 +12,13 @@ use rustix::process::Rlimit;
 
 use super::{Context, Exit, Failure, Run, descriptors, output, signals, tiers};
 use crate::config::Loaded;
-use crate::engine::{Ended, Engine, EngineError, Stop};
+use crate::engine::{Ended, Engine, EngineError, LOWER_TIER, LowerTier, Stop};
+use crate::signal;
 
 /// Run the node in the foreground, alone or around a command
 ///
 /// Prints one line `ready SOCKET` once clients may attach, and one line of summary at the end. SIGTERM and Ctrl-C stop
-/// it cleanly: nothing stays behind in /dev/shm. With a command, the node ends when the command does, with its exit
+/// it cleanly: what only memory has is written to the lower tier if there is one, and nothing stays behind in /dev/shm. With a command, the node ends when the command does, with its exit
 /// code; the command finds the node through CASCADE_SOCKET.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -41,11 +42,12 @@ impl Run for Args {
     fn run(self, context: &Context) -> Result<Exit, Failure> {
         let loaded = context.configuration()?;
         // Before any thread is started: all of them are to leave the signals to the pump.
-        let signals = signals::descriptor()?;
+        let drain_signal = signal::by_name(&loaded.config.flow.drain_signal);
+        let signals = signals::descriptor(drain_signal)?;
         let limit = descriptors::raise();
-        let shm = load_tiers(&loaded)?;
-        let mut engine = Engine::start(loaded.config, &shm).map_err(failure)?;
-        let ended = self.serve(&mut engine, signals, limit);
+        let (shm, lower) = load_tiers(&loaded)?;
+        let mut engine = Engine::start(loaded.config, &shm, lower.as_ref()).map_err(failure)?;
+        let ended = self.serve(&mut engine, signals, drain_signal, limit);
         // However it ended: what the engine has in shared memory goes.
         let closed = engine.close().map_err(failure);
         let (ended, summary) = (ended?, closed?);
@@ -63,10 +65,16 @@ impl Run for Args {
 
 impl Args {
     /// Tells that clients may attach, starts the command if there is one, and serves until something ends it.
-    fn serve(&self, engine: &mut Engine, signals: OwnedFd, limit: Rlimit) -> Result<Ended, Failure> {
+    fn serve(
+        &self,
+        engine: &mut Engine,
+        signals: OwnedFd,
+        drain_signal: Option<i32>,
+        limit: Rlimit,
+    ) -> Result<Ended, Failure> {
         self.announce(engine)?;
-        let child = start_child(&self.command, engine, limit)?;
-        engine.run(Stop::new(signals, child)).map_err(failure)
+        let child = start_child(&self.command, engine, drain_signal, limit)?;
+        engine.run(Stop::new(signals, child, drain_signal)).map_err(failure)
     }
 
     fn announce(&self, engine: &Engine) -> Result<(), Failure> {
@@ -85,34 +93,46 @@ impl Args {
     }
 }
 
-/// Loads all tiers that the configuration names; the shm tier is returned.
-fn load_tiers(loaded: &Loaded) -> Result<Library, Failure> {
+/// Loads all tiers that the configuration names: that of memory, and the one below it.
+fn load_tiers(loaded: &Loaded) -> Result<(Library, Option<LowerTier>), Failure> {
     let folders = tiers::folders(loaded);
     let plugins = &loaded.config.plugins;
-    let mut shm = None;
+    let (mut shm, mut lower) = (None, None);
     for name in &plugins.required {
         let library = tiers::load(name, &folders).map_err(|error| {
             Failure::new(Exit::Failed, format!("the required tier {name} cannot be used: {error}"))
         })?;
-        if name == "shm" {
-            shm = Some(library);
+        match name.as_str() {
+            "shm" => shm = Some(library),
+            LOWER_TIER => lower = Some(LowerTier { library, is_required: true }),
+            _ => {}
         }
     }
     for name in &plugins.optional {
-        if let Err(error) = tiers::load(name, &folders) {
-            tracing::warn!(tier = name, error, "going on without an optional tier");
+        match tiers::load(name, &folders) {
+            Ok(library) if name == LOWER_TIER => lower = Some(LowerTier { library, is_required: false }),
+            Ok(_) => {}
+            // Nobody misses a tier that has nowhere to keep anything.
+            Err(_) if name == LOWER_TIER && loaded.config.lustre.folder().is_none() => {}
+            Err(error) => tracing::warn!(tier = name, error, "going on without an optional tier"),
         }
     }
-    shm.ok_or_else(|| {
+    let shm = shm.ok_or_else(|| {
         Failure::new(Exit::Usage, "plugins.required must name `shm`: the node lives in shared memory")
-    })
+    })?;
+    Ok((shm, lower))
 }
 
-fn start_child(command: &[OsString], engine: &Engine, limit: Rlimit) -> Result<Option<Child>, Failure> {
+fn start_child(
+    command: &[OsString],
+    engine: &Engine,
+    drain_signal: Option<i32>,
+    limit: Rlimit,
+) -> Result<Option<Child>, Failure> {
     let Some((program, arguments)) = command.split_first() else { return Ok(None) };
     let mut command = Command::new(program);
     command.args(arguments).env("CASCADE_SOCKET", engine.socket());
-    signals::unblock_in(&mut command);
+    signals::unblock_in(&mut command, drain_signal);
     descriptors::restore_in(&mut command, limit);
     let child = command.spawn().map_err(|error| {
         Failure::new(Exit::Usage, format!("cannot run {}: {error}", program.to_string_lossy()))

@@ -31,6 +31,38 @@ pub struct Counters {
     pub lapsed_keeps: u64,
     /// Blocks evicted for want of room.
     pub evicted_blocks: u64,
+    /// Of these, blocks of which no lower tier had all that left, though there is one: they are lost.
+    pub evicted_undemoted_blocks: u64,
+    /// Pieces written to lower tiers.
+    pub demoted_pieces: u64,
+    /// Bytes of these.
+    pub demoted_bytes: u64,
+    /// Pieces that could not be written.
+    pub failed_demotions: u64,
+    /// Pieces brought from lower tiers.
+    pub promoted_pieces: u64,
+    /// Bytes of these.
+    pub promoted_bytes: u64,
+    /// Pieces that did not come.
+    pub failed_promotions: u64,
+    /// Of these, pieces whose bytes below were not what they should be.
+    pub corrupt_below: u64,
+    /// Pieces brought without being asked for, because their chain went on.
+    pub read_on_pieces: u64,
+    /// Copies that lower tiers told of: from before, or made by others.
+    pub found_pieces: u64,
+    /// Copies that lower tiers lost: collected, purged or damaged.
+    pub lost_pieces: u64,
+    /// Copies that were removed below, because they are to be forgotten or of no use.
+    pub removed_below: u64,
+    /// Chains that would have come too late, in part or all of it.
+    pub declined_chains: u64,
+    /// Chains that a tier has which is given up for now.
+    pub fenced_chains: u64,
+    /// Chains of which some was still on its way at the deadline.
+    pub expired_chains: u64,
+    /// Requests for slots refused because the node drains.
+    pub refused_draining: u64,
     /// Blocks dropped for another reason.
     pub dropped_blocks: u64,
     /// Victims that a client claimed, and that therefore stayed.

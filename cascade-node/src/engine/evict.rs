@@ -9,6 +9,7 @@ use cascade_core::catalog::{Evicted, Piece};
 use cascade_core::index::Location;
 use cascade_core::piece::PieceId;
 use cascade_core::policy::{BlockId, REFUSALS_MAX, Removal};
+use cascade_core::residency::Residency;
 use cascade_core::slot::{Event, SlotRef, State};
 
 use super::recut::COLLATERAL_BLOCKS;
@@ -57,11 +58,14 @@ impl Store {
         self.free_slots(slot_bytes)
     }
 
-    /// The policy's next leaf that is not in `passed`.
+    /// The next leaf to go that is not in `passed`: the coldest that costs nothing where there is one, else the policy's victim.
     ///
     /// The policy gives up after some refusals and moves what was refused to the young end; asking again goes on behind
     /// it, until every block was offered once.
     pub(super) fn next_leaf(&mut self, passed: &HashSet<BlockId>) -> Option<BlockId> {
+        if let Some(spare) = self.next_spare_leaf(passed) {
+            return Some(spare);
+        }
         let catalog = &self.catalog;
         let rounds = 1 + self.policy.len() / (REFUSALS_MAX / 2);
         (0..rounds)
@@ -147,6 +151,9 @@ impl Store {
             }
             return false;
         }
+        let is_wanted = why == Removal::Evicted && self.spares.cost && self.spares.admits(block);
+        let is_lost = is_wanted && !self.catalog.is_clean(block);
+        self.counters.evicted_undemoted_blocks += u64::from(is_lost);
         for piece in &pieces {
             let id = PieceId { key, rank: piece.rank, group: piece.group };
             self.forget_piece(block, &id, piece.slot, why);
@@ -167,6 +174,9 @@ impl Store {
                 Removal::Evicted => self.counters.evicted_blocks += 1,
                 Removal::Dropped => self.counters.dropped_blocks += 1,
             }
+        }
+        if matches!(self.catalog.residency(id), Residency::Both { .. }) {
+            self.ceased_clean(len_bytes);
         }
         let evicted = self.catalog.evict(id);
         debug_assert!(!matches!(evicted, Evicted::Refused(_)), "{evicted:?}");

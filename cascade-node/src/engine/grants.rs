@@ -67,6 +67,10 @@ impl Grants {
         let Some(slot_bytes) = store.segment().geometry().slot_bytes(len_bytes) else {
             return Some(Verdict::TooLarge);
         };
+        if store.is_draining {
+            store.counters.refused_draining += 1;
+            return Some(Verdict::NoRoom);
+        }
         let waiting = Waiting { page, ticket, slot_bytes, deadline_ns };
         let verdict = self.attempt(store, memory, &waiting);
         if verdict.is_none() {
@@ -117,6 +121,9 @@ impl Grants {
         page: u16,
         slot_bytes: u64,
     ) {
+        if store.is_draining {
+            return;
+        }
         let Some(shared) = store.segment().page(page) else { return };
         let Some(lane) = shared.lane_for(slot_bytes) else { return };
         let target = self.target(store, slot_bytes);
@@ -141,6 +148,14 @@ impl Grants {
             }
         }
         !grown.is_empty()
+    }
+
+    /// Bytes of memory that come without an eviction, as far as can be told.
+    pub(super) fn growth_bytes(&self, store: &Store) -> u64 {
+        match self.flow.may_grow(now_ns()) {
+            true => store.unbacked_chunks() * store.segment().geometry().chunk_bytes,
+            false => 0,
+        }
     }
 
     /// Whether chunks are on their way.
@@ -229,7 +244,7 @@ impl Grants {
         if missing == 0 {
             return;
         }
-        self.provide(store, memory, slot_bytes, missing);
+        self.provide(store, memory, slot_bytes, missing, true);
         for _ in 0..missing {
             let Some(slot) = store.grant(page, slot_bytes) else { return };
             store.counters.grants += 1;
@@ -240,8 +255,15 @@ impl Grants {
         }
     }
 
-    /// Lets the flow decide how `wanted` slots become free, and does it.
-    fn provide(&mut self, store: &mut Store, memory: &mut SegmentMemory, slot_bytes: u64, wanted: u64) {
+    /// Lets the flow decide how `wanted` slots become free, and does it; without `evicts` only by growth.
+    pub(super) fn provide(
+        &mut self,
+        store: &mut Store,
+        memory: &mut SegmentMemory,
+        slot_bytes: u64,
+        wanted: u64,
+        evicts: bool,
+    ) {
         let geometry = *store.segment().geometry();
         let occupancy = Occupancy {
             free_slots: store.free_slots(slot_bytes),
@@ -254,7 +276,7 @@ impl Grants {
             self.grow(store, memory, chunks);
             action = self.flow.demand(now_ns(), wanted, occupancy);
         }
-        if let Action::Evict { slots } = action {
+        if let (Action::Evict { slots }, true) = (action, evicts) {
             // The margin fills up over many calls, so that no single one makes everybody wait.
             let slots = slots.min(wanted.saturating_sub(occupancy.free_slots) + EVICT_AHEAD_MAX);
             store.make_room(slot_bytes, occupancy.free_slots + slots);

@@ -1,7 +1,7 @@
 //! Questions about chains: their keys are taken up, the books are looked at, and the node answers.
 //!
 //! The way of a question: `service` hands keys over batch by batch, then the question; each turn some of the books are looked at
-//! ([`Survey`]); a question that only asks is answered then, one that wants the chain in memory goes to [`Engine::promote`].
+//! ([`Survey`]); a question that only asks is answered then, one that wants the chain in memory goes on in `errands.rs`.
 //! Invariants: no look waits for anything, and a turn makes so many of them and no more; a question is answered once,
 //! unless it is cancelled or its client goes; the part that is in memory is kept from the moment it is known.
 
@@ -15,6 +15,7 @@ use cascade_core::request::{Question, Ticket, Verdict};
 use cascade_core::rule::{Probe, Share, Walk};
 use cascade_core::touch::Touch;
 
+use super::below::Direction;
 use super::now_ns;
 use super::pump::Engine;
 use super::service::answer_with;
@@ -42,13 +43,14 @@ pub enum Whereabouts {
 }
 
 impl Store {
-    /// Where a piece can be had from. This is where lower tiers join in.
+    /// Where a piece can be had from. What is longer than any slot here cannot be had from below.
     pub fn whereabouts(&self, id: &PieceId) -> Whereabouts {
         let residency = self.catalog.residency(id);
+        let fits = |stored| self.segment.geometry().slot_bytes(self.stored.get(stored).len_bytes).is_some();
         match (residency.slot(), residency.stored()) {
             (Some(_), _) => Whereabouts::Memory,
-            (None, Some(_)) => Whereabouts::Below { tiers: 1 },
-            (None, None) => Whereabouts::Nowhere,
+            (None, Some(stored)) if fits(stored) => Whereabouts::Below { tiers: 1 },
+            (None, _) => Whereabouts::Nowhere,
         }
     }
 }
@@ -163,6 +165,8 @@ pub(super) struct Asked {
     pub(super) question: Question,
     promotes: bool,
     pub(super) survey: Survey,
+    /// What is to be answered, once it is counted how much of the chain is in memory.
+    verdict: Option<Verdict>,
 }
 
 /// What clients ask about chains.
@@ -198,8 +202,15 @@ impl Chains {
             return false;
         }
         let survey = Survey::new(keys, shared.chain().shares(question.shares as usize).collect());
-        self.asked.push_back(Asked { page, question, promotes, survey });
+        self.asked.push_back(Asked { page, question, promotes, survey, verdict: None });
         true
+    }
+
+    /// What was to be brought of a chain has been, or will not be: counts how much is in memory, and answers.
+    pub(super) fn close(&mut self, mut asked: Asked, verdict: Verdict) {
+        let Survey { keys, walk, .. } = asked.survey;
+        (asked.survey, asked.verdict) = (Survey::new(keys, walk.into_shares()), Some(verdict));
+        self.asked.push_back(asked);
     }
 
     /// Nobody waits for this answer any more; `true` if it was still open.
@@ -221,12 +232,20 @@ impl Engine {
     pub(super) fn look_for_chains(&mut self) -> bool {
         let mut looks = TURN_LOOKS;
         let mut worked = false;
+        let now = now_ns();
+        let comes = self.lower.as_ref().is_some_and(|lower| !lower.below.is_given_up(now, Direction::Read));
         while looks > 0
             && let Some(mut asked) = self.chains.asked.pop_front()
         {
             worked = true;
             let (store, began) = (&mut self.store, asked.survey.leg);
-            if !asked.survey.step(&mut looks, |id| store.whereabouts(id)) {
+            let promotes = asked.promotes;
+            let whereabouts = |id: &PieceId| match store.whereabouts(id) {
+                // Who only asks is not sent for what does not come; who wants it is told why.
+                Whereabouts::Below { .. } if !comes && !promotes => Whereabouts::Nowhere,
+                found => found,
+            };
+            if !asked.survey.step(&mut looks, whereabouts) {
                 // The others have their turn first.
                 self.chains.asked.push_back(asked);
                 break;
@@ -237,6 +256,11 @@ impl Engine {
                 asked.survey = Survey::new(keys, walk.into_shares());
             }
             match asked.survey.leg {
+                leg if leg != Leg::Memory
+                    && let Some(verdict) = asked.verdict =>
+                {
+                    self.promoted(&asked, verdict, asked.survey.located.memory_blocks);
+                }
                 Leg::Over if asked.promotes => self.promote(asked),
                 Leg::Over => {
                     touch(store, &asked.survey);
@@ -249,15 +273,8 @@ impl Engine {
         worked
     }
 
-    /// Brings what has to be brought. No tier is there to do so: what is in memory is all that comes.
-    fn promote(&mut self, asked: Asked) {
-        let Located { blocks, memory_blocks, .. } = asked.survey.located;
-        let verdict = if blocks == memory_blocks { Verdict::Promoted } else { Verdict::Fenced };
-        self.promoted(&asked, verdict, memory_blocks);
-    }
-
     /// Answers who wanted a chain in memory: `blocks` of it are, and are kept.
-    fn promoted(&mut self, asked: &Asked, verdict: Verdict, blocks: usize) {
+    pub(super) fn promoted(&mut self, asked: &Asked, verdict: Verdict, blocks: usize) {
         let Asked { page, question: Question { ticket, deadline_ns, .. }, .. } = *asked;
         let now_ns = now_ns();
         let until_ns = deadline_ns.clamp(now_ns + KEEP_NS.start(), now_ns + KEEP_NS.end());

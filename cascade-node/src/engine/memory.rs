@@ -126,6 +126,12 @@ impl SegmentMemory {
         self.tier.event_fd().ok().flatten().map(|fd| fd.as_raw_fd())
     }
 
+    /// The memory of each arena, for another tier to import. It stays where it is until [`SegmentMemory::close`].
+    pub(super) fn arenas(&self) -> Vec<(u8, Memory)> {
+        let memory = |arena: u8| self.exports.get(usize::from(FIRST_ARENA + u16::from(arena)));
+        self.segment.geometry().arenas().filter_map(|arena| Some((arena, *memory(arena)?))).collect()
+    }
+
     /// Asks for memory behind these chunks; [`SegmentMemory::grown`] tells how it went. Returns how many were accepted.
     pub(super) fn grow(&mut self, chunks: &[(u8, u32)]) -> Result<usize, EngineError> {
         let operations: Vec<Operation> = chunks

@@ -10,33 +10,49 @@
 
 mod adopt;
 mod bell;
+mod below;
 mod clients;
+mod copies;
 mod counters;
+mod demote;
 mod discard;
 mod door;
+mod errands;
 mod evict;
 mod grants;
+mod jobs;
 mod keep;
 mod locate;
+mod lower;
+mod lower_tier;
 mod memory;
 mod metrics;
 mod numa;
+mod orders;
 mod peer;
 mod plan;
+mod promote;
 mod pump;
 mod reception;
 mod recut;
 mod report;
 mod service;
+mod spare;
 mod stop;
 mod store;
+mod the_end;
 mod threshold;
 mod verify;
 
 pub use adopt::Adopted;
+pub use copies::{Arrived, Arriving, Leaving};
 pub use counters::Counters;
+pub use jobs::{Jobs, Task, What};
 pub use locate::Whereabouts;
+pub use lower::Lower;
+pub use lower_tier::{LowerTier, NAME as LOWER_TIER};
 pub use plan::{Plan, directory_of};
+pub use promote::{Answered, Granted, Provide, Wish};
 pub use pump::Engine;
 pub use stop::{Ended, Stop};
 pub use store::Store;
@@ -70,6 +86,9 @@ pub enum EngineError {
     /// The socket cannot be ours; why, and what to do.
     #[error("{0}")]
     Socket(String),
+    /// The lower tier that is required cannot be opened; why, and what to do.
+    #[error("the required tier {LOWER_TIER} cannot be opened: {0}")]
+    Lower(String),
     /// The operating system says no.
     #[error("{what}: {error}")]
     Io {
@@ -104,6 +123,12 @@ fn random_word() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     // std's hasher is seeded by the operating system; that is all the randomness that is needed here.
     std::collections::hash_map::RandomState::new().build_hasher().finish() | 1
+}
+
+/// Seconds since 1970, for what outlives the node.
+fn unix_s() -> u32 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u32::try_from(since.as_secs()).unwrap_or(u32::MAX))
 }
 
 /// Nanoseconds of the monotonic clock, as deadlines of clients carry it.

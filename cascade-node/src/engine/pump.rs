@@ -18,14 +18,19 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use super::bell::Doorbell;
 use super::clients::{Clients, PageLock, is_locked};
 use super::door::Door;
+use super::errands::Errands;
 use super::grants::Grants;
+use super::jobs::Jobs;
 use super::locate::Chains;
+use super::lower::Lower;
+use super::lower_tier::LowerTier;
 use super::memory::SegmentMemory;
 use super::metrics::MetricsFile;
 use super::plan::{Plan, directory_of};
 use super::service::answer;
 use super::stop::{Ended, Stop};
 use super::store::Store;
+use super::the_end::TheEnd;
 use super::{EngineError, now_ns, report};
 use crate::config::{Config, PolicyName};
 
@@ -50,6 +55,7 @@ const DOOR: u64 = 1;
 const BELL: u64 = 2;
 const TIER: u64 = 3;
 const SIGNALS: u64 = 4;
+const LOWER: u64 = 5;
 /// Tokens of connections: the connection's number from here on.
 pub(super) const CONNECTION: u64 = 1 << 32;
 /// Tokens of pidfds: the page's number from here on.
@@ -59,6 +65,8 @@ pub(super) const PIDFD: u64 = 1 << 62;
 #[derive(Debug)]
 pub struct Engine {
     pub(super) config: Config,
+    /// Dropped before the memory that it reads and writes.
+    pub(super) lower: Option<Lower>,
     pub(super) memory: SegmentMemory,
     pub(super) store: Store,
     pub(super) clients: Clients,
@@ -68,6 +76,9 @@ pub struct Engine {
     pub(super) epoch: u64,
     pub(super) grants: Grants,
     pub(super) chains: Chains,
+    pub(super) errands: Errands,
+    pub(super) jobs: Jobs,
+    pub(super) end: TheEnd,
     pub(super) bell: Doorbell,
     pub(super) epoll: OwnedFd,
     /// The NUMA domain of each arena, where it has one.
@@ -80,11 +91,12 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens or adopts the segment and opens the door. After this, clients may attach.
+    /// Opens or adopts the segment, opens the lower tier if there is one, and opens the door. After this, clients may attach.
     ///
     /// # Errors
-    /// Another node owns the instance; there is no room; the directory or socket cannot be used.
-    pub fn start(config: Config, shm: &Library) -> Result<Self, EngineError> {
+    /// Another node owns the instance; there is no room; the directory or socket cannot be used; a required lower tier cannot
+    /// be opened.
+    pub fn start(config: Config, shm: &Library, lower: Option<&LowerTier>) -> Result<Self, EngineError> {
         let directory = directory_of(&config);
         let probe = shm.probe(&serde_json::json!({ "directory": directory }).to_string())?;
         let plan = Plan::new(&config, directory, &probe)?;
@@ -111,14 +123,27 @@ impl Engine {
                 return Err(error);
             }
         };
+        let mut store = Store::new(segment, policy);
+        let lower = match lower.map_or(Ok(None), |tier| tier.open(&config, &memory, &mut store)) {
+            Ok(lower) => lower,
+            Err(error) if memory.adopted() => return Err(error),
+            Err(error) => {
+                memory.close()?;
+                return Err(error);
+            }
+        };
         let mut engine = Self {
-            store: Store::new(segment, policy),
+            store,
+            lower,
             clients: Clients::default(),
             door,
             metrics: MetricsFile::at(&config.metrics.textfile)
                 .map_err(EngineError::io("start the metrics' writer"))?,
             grants: Grants::new(&config.clients, flow),
             chains: Chains::default(),
+            errands: Errands::default(),
+            jobs: Jobs::default(),
+            end: TheEnd::of(&config.flow),
             bell: Doorbell::new()?,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)
                 .map_err(|error| EngineError::io("make an epoll")(error.into()))?,
@@ -145,6 +170,10 @@ impl Engine {
         if let Some(fd) = engine.memory.event_fd() {
             // SAFETY: the tier keeps the descriptor open while `memory` lives, which is as long as the engine.
             engine.watch(unsafe { BorrowedFd::borrow_raw(fd) }, TIER)?;
+        }
+        if let Some(fd) = engine.lower.as_ref().and_then(|lower| lower.below.event_fd()) {
+            // SAFETY: the tier keeps the descriptor open while `lower` lives, which is as long as the engine.
+            engine.watch(unsafe { BorrowedFd::borrow_raw(fd) }, LOWER)?;
         }
         Ok(engine)
     }
@@ -233,11 +262,16 @@ impl Engine {
             asleep.disarm();
             last_look = Instant::now();
             for token in events {
-                if let Some(ended) = self.react(token, &mut stop) {
+                if let Some(ended) = self.react(token, &mut stop)
+                    && self.is_over(ended)
+                {
                     return Ok(ended);
                 }
             }
             if let Some(ended) = stop.poll_deadline() {
+                return Ok(ended);
+            }
+            if let Some(ended) = self.saved() {
                 return Ok(ended);
             }
             self.housekeep();
@@ -251,6 +285,11 @@ impl Engine {
     pub fn close(mut self) -> Result<String, EngineError> {
         self.store.segment().close();
         self.store.keeps.clear();
+        if let Some(lower) = self.lower.take()
+            && let Err(error) = lower.close(&mut self.store)
+        {
+            tracing::warn!(%error, "a lower tier did not close as it should");
+        }
         let deadline = Instant::now() + STOP_WAIT;
         let summary = report::summary(&self);
         report::post_metrics(&self);
@@ -278,6 +317,7 @@ impl Engine {
             worked |= self.serve(page);
         }
         worked |= self.look_for_chains();
+        worked |= self.turn_to_lower();
         if self.grants.waiting() > 0 {
             let clients = &self.clients;
             self.grants.retry(&mut self.store, &mut self.memory, |store, page, ticket, verdict| {
@@ -286,6 +326,24 @@ impl Engine {
             });
         }
         worked
+    }
+
+    /// Gives the flow to and from the lower tier its turn, and the jobs theirs.
+    fn turn_to_lower(&mut self) -> bool {
+        let now = now_ns();
+        let mut answered = Vec::new();
+        let mut worked = false;
+        if let Some(lower) = &mut self.lower {
+            let growth_bytes = self.grants.growth_bytes(&self.store);
+            let (grants, memory) = (&mut self.grants, &mut self.memory);
+            let mut provide = |store: &mut Store, slot_bytes, slots, evicts| {
+                grants.provide(store, memory, slot_bytes, slots, evicts);
+            };
+            (answered, worked) = lower.turn(&mut self.store, now, growth_bytes, &mut provide);
+        }
+        self.run_errands(&answered);
+        worked |= self.jobs.advance(&mut self.store, self.lower.as_mut(), &answered, now);
+        worked || !answered.is_empty()
     }
 
     fn collect_growth(&mut self) -> bool {
@@ -298,6 +356,7 @@ impl Engine {
         }
         self.housekept = Instant::now();
         self.store.lapse(now_ns());
+        self.look_at_the_end();
         self.store.settle();
         if self.clients.any_unwatched() {
             let pages_fd = self.memory.pages_fd();
@@ -337,9 +396,14 @@ impl Engine {
 
     /// How long the pump may sleep when nobody rings.
     fn patience(&self) -> Duration {
-        if self.clients.any_without_bell() || self.grants.waiting() > 0 {
+        let flows = self.lower.as_ref().is_some_and(Lower::is_busy) || self.jobs.is_busy();
+        if self.clients.any_without_bell() || self.grants.waiting() > 0 || flows {
             Duration::from_millis(5)
-        } else if self.clients.any_unwatched() || !self.store.lingering.is_empty() || self.store.kept() > 0 {
+        } else if self.lower.is_some()
+            || self.clients.any_unwatched()
+            || !self.store.lingering.is_empty()
+            || self.store.kept() > 0
+        {
             HOUSEKEEPING
         } else {
             Duration::from_millis(1000)
@@ -364,7 +428,15 @@ impl Engine {
             TIER => {
                 self.collect_growth();
             }
-            SIGNALS => return stop.on_signal(),
+            // The turn that follows looks what ended.
+            LOWER => {}
+            SIGNALS => {
+                let ended = stop.on_signal();
+                if stop.asks_for_drain() {
+                    self.drain_for("a signal asks for it", None);
+                }
+                return ended;
+            }
             token if token >= PIDFD => {
                 let page = (token - PIDFD) as u16;
                 // The event may be that of a former client of the page: the pidfd itself decides.

@@ -12,6 +12,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use super::bell::Doorbell;
 use super::clients::PageLock;
 use super::door::Knock;
+use super::orders::Heard;
 use super::pump::{CONNECTION, Engine, PIDFD};
 use super::{numa, random_word, report};
 
@@ -75,9 +76,13 @@ impl Engine {
         match frame {
             Frame::Attach { segment_id, page, owner } => self.attach(connection, segment_id, page, owner),
             Frame::Query(name) => {
-                let answer = match report::answer(self, &name) {
-                    Some(answer) => Frame::Answer(answer.to_string()),
-                    None => Frame::Refused(format!("this node has no answer to {name:?}")),
+                let answer = match self.obey(&name) {
+                    Heard::Answer(answer) => Frame::Answer(answer.to_string()),
+                    Heard::Refused(reason) => Frame::Refused(reason),
+                    Heard::Unknown => match report::answer(self, &name) {
+                        Some(answer) => Frame::Answer(answer.to_string()),
+                        None => Frame::Refused(format!("this node has no answer to {name:?}")),
+                    },
                 };
                 self.door.send(connection, &answer, &[]);
             }

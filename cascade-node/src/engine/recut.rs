@@ -31,6 +31,11 @@ impl Store {
             self.catalog.pieces(block).map(|piece| (piece.slot.arena, piece.slot.slot / per_chunk)).collect();
         chunks.into_iter().any(|(arena, chunk)| {
             let Some(content) = self.content(arena, chunk) else { return false };
+            // What would be lost stays while there is a chunk that costs nothing, or will be written by and by.
+            let is_lossless = content.iter().all(|&block| self.is_spare(block));
+            if self.spares.go_first && !is_lossless && !at_any_price {
+                return false;
+            }
             let limit = if at_any_price {
                 usize::MAX
             } else {

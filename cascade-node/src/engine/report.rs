@@ -85,8 +85,19 @@ fn status(engine: &Engine) -> Value {
         "kept_chains": engine.store.kept(),
         "counters": engine.store.counters,
         "clients": clients,
-        "tiers": { "shm": engine.memory.stats() },
+        "clean_bytes": engine.store.clean_bytes,
+        "draining": engine.store.is_draining,
+        "tiers": tiers(engine),
     })
+}
+
+/// What each tier says of itself, and the node of those below memory; in the order in which questions about chains name them.
+fn tiers(engine: &Engine) -> Value {
+    let mut tiers = json!({ "shm": engine.memory.stats() });
+    if let Some(lower) = &engine.lower {
+        tiers[lower.below.name()] = lower.report(&engine.store, super::now_ns());
+    }
+    tiers
 }
 
 /// One line for the end of the log.
@@ -132,10 +143,20 @@ fn metrics(engine: &Engine) -> String {
         ("clients", engine.clients.len() as u64),
         ("backed_bytes", engine.store.backed_bytes()),
         ("free_bytes", engine.store.free_bytes()),
+        ("clean_bytes", engine.store.clean_bytes),
     ];
     for (name, value) in gauges {
         let _ =
             writeln!(text, "# TYPE cascade_{name} gauge\ncascade_{name}{{instance=\"{instance}\"}} {value}");
+    }
+    if let Some(lower) = &engine.lower {
+        let tier = lower.below.name();
+        for (name, value) in lower.gauges(&engine.store) {
+            let _ = writeln!(
+                text,
+                "# TYPE cascade_tier_{name} gauge\ncascade_tier_{name}{{instance=\"{instance}\",tier=\"{tier}\"}} {value}"
+            );
+        }
     }
     text
 }

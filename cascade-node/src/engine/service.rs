@@ -97,7 +97,10 @@ impl Engine {
             }
             Request::Cancel { ticket } => {
                 self.store.unkeep(page, ticket);
-                if self.grants.cancel(page, ticket) || self.chains.cancel(page, ticket) {
+                let was_open = self.grants.cancel(page, ticket)
+                    || self.chains.cancel(page, ticket)
+                    || self.cancel_errand(page, ticket);
+                if was_open {
                     answer(&self.store, &self.clients, page, ticket, Verdict::Expired);
                 }
             }
@@ -109,6 +112,7 @@ impl Engine {
             }
             Request::Locate(question) | Request::Promote(question) => {
                 let promotes = matches!(request, Request::Promote(_));
+                self.supersede_errand(page, question.ticket);
                 let Some(shared) = self.store.segment().page(page) else { return };
                 if !self.chains.ask(page, &shared, question, promotes) {
                     answer(&self.store, &self.clients, page, question.ticket, Verdict::Declined);
@@ -145,6 +149,7 @@ impl Engine {
     fn forget_wishes(&mut self, page: u16) {
         self.grants.forget(page);
         self.chains.forget(page);
+        self.forget_errands(page);
     }
 
     /// Takes back all that a dead client held. Its complete commits are published first.

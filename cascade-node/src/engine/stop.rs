@@ -31,12 +31,14 @@ pub struct Stop {
     child: Option<Child>,
     /// Set once the command was asked to end.
     give_up: Option<Instant>,
+    /// The signal that asks for a drain, and whether it came.
+    drain: (Option<i32>, bool),
 }
 
 impl Stop {
-    /// Stops on what a signalfd for SIGTERM, SIGINT and SIGCHLD reports, and with this command if there is one.
-    pub fn new(signals: OwnedFd, child: Option<Child>) -> Self {
-        Self { signals, child, give_up: None }
+    /// Stops on what a signalfd for SIGTERM, SIGINT, SIGCHLD and `drain_signal` reports, and with this command if there is one.
+    pub fn new(signals: OwnedFd, child: Option<Child>, drain_signal: Option<i32>) -> Self {
+        Self { signals, child, give_up: None, drain: (drain_signal, false) }
     }
 
     /// What to watch: readable when [`Stop::on_signal`] has something to do.
@@ -51,13 +53,20 @@ impl Stop {
         while rustix::io::read(&self.signals, &mut info).is_ok_and(|count| count == info.len()) {
             // The signal's number is the first field.
             let signal = u32::from_ne_bytes([info[0], info[1], info[2], info[3]]) as i32;
-            if signal != libc::SIGCHLD {
+            if Some(signal) == self.drain.0 {
+                self.drain.1 = true;
+            } else if signal != libc::SIGCHLD {
                 asked = asked.or(self.ask());
             }
         }
         // How the command ended says more than that somebody asked. One signal may stand for many, so look in any case.
         let status = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
         status.map(Ended::Child).or(asked)
+    }
+
+    /// Whether a drain was asked for since the last look.
+    pub(super) fn asks_for_drain(&mut self) -> bool {
+        std::mem::take(&mut self.drain.1)
     }
 
     /// Whether the command's grace is over. To be asked at least once a second.

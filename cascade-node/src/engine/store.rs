@@ -2,8 +2,8 @@
 //!
 //! The store couples the shared words (slot lines, index) with the node's own books (arenas, catalog, policy) and keeps
 //! them in step. It does no I/O and knows no sockets. Invariants: a slot is in at most one of these: an arena's free
-//! slots, the granted of one client, the catalog, the lingering, the loading; the index names exactly the pieces of the catalog;
-//! eviction takes leaves only, so a claim on the tail of a chain claims the chain.
+//! slots, the granted of one client, the catalog, the lingering, the loading, a promotion's; the index names exactly the pieces
+//! that the catalog has in memory; eviction takes leaves only, so a claim on the tail of a chain claims the chain.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,16 +15,22 @@ use cascade_core::key::BlockKey;
 use cascade_core::piece::{PieceId, PieceMeta};
 use cascade_core::policy::{Arrival, BlockId, Policy, Request};
 use cascade_core::request::Verdict;
+use cascade_core::residency::Residency;
 use cascade_core::segment::Segment;
 use cascade_core::slot::{Event, Line, SlotRef, State};
+use cascade_core::stored::{Book, ExtentWords};
 use cascade_core::sync::Ordering;
 use cascade_core::touch::Touch;
 
 use super::counters::Counters;
 use super::keep::Keep;
+use super::spare::Spares;
 
 /// Attempts to place a piece whose two buckets are full, each of which evicts one of the sixteen pieces in them.
 const BUCKET_EVICTIONS_MAX: usize = 4;
+
+/// Matched tails that are remembered until somebody reads on from them; more than come in a turn are not.
+const MATCHED_TAILS_MAX: usize = 16;
 
 /// The content of a segment.
 pub struct Store {
@@ -44,6 +50,32 @@ pub struct Store {
     pub(super) loading: Vec<SlotRef>,
     /// Chains that the node keeps in memory for clients.
     pub(super) keeps: Vec<Keep>,
+    /// What lower tiers have.
+    pub(super) stored: Book,
+    /// Bytes of the pieces in memory that are below as well.
+    pub(super) clean_bytes: u64,
+    /// How many these are.
+    pub(super) clean_pieces: usize,
+    /// Bytes of the pieces that a tier is reading.
+    pub(super) leaving_bytes: u64,
+    /// Bytes of the slots that a tier is writing.
+    pub(super) arriving_bytes: u64,
+    /// Slots that a tier is reading.
+    pub(super) read_by_tier: HashSet<SlotRef>,
+    /// Of these, the slots whose piece was dropped meanwhile.
+    pub(super) dropped_on_the_way: HashSet<SlotRef>,
+    /// Pieces that are being brought from a place that was lost meanwhile.
+    pub(super) lost_on_the_way: HashSet<PieceId>,
+    /// What is to be removed below, because its piece was dropped.
+    pub(super) removals: Vec<ExtentWords>,
+    /// Which victims cost least.
+    pub(super) spares: Spares,
+    /// Tails of chains that were matched, and that go on below.
+    pub(super) matched_tails: Vec<BlockKey>,
+    /// Blocks that were published, for who writes them below at once; `None` if nobody does.
+    pub(super) fresh: Option<Vec<BlockId>>,
+    /// Nothing new is admitted any more: the node is about to end.
+    pub(super) is_draining: bool,
     /// Blocks that were adopted without their parents, by the parent's fingerprint.
     pub(super) orphans: HashMap<u64, Vec<BlockKey>>,
     pub(super) scan_buffer: Vec<u64>,
@@ -74,6 +106,19 @@ impl Store {
             lingering: Vec::new(),
             loading: Vec::new(),
             keeps: Vec::new(),
+            stored: Book::new(),
+            clean_bytes: 0,
+            clean_pieces: 0,
+            leaving_bytes: 0,
+            arriving_bytes: 0,
+            read_by_tier: HashSet::new(),
+            dropped_on_the_way: HashSet::new(),
+            lost_on_the_way: HashSet::new(),
+            removals: Vec::new(),
+            spares: Spares::default(),
+            matched_tails: Vec::new(),
+            fresh: None,
+            is_draining: false,
             orphans: HashMap::new(),
             scan_buffer: Vec::new(),
             requests: 0,
@@ -153,6 +198,11 @@ impl Store {
         self.arenas.iter().map(|(_, arena)| arena.free_bytes()).sum()
     }
 
+    /// Bytes that are free for pieces of any size.
+    pub fn whole_bytes(&self) -> u64 {
+        self.arenas.iter().map(|(_, arena)| arena.whole_bytes()).sum()
+    }
+
     /// Slots of this size that can be taken at once.
     pub fn free_slots(&self, slot_bytes: u64) -> u64 {
         self.arenas.iter().map(|(_, arena)| arena.free_slots(slot_bytes)).sum()
@@ -160,7 +210,18 @@ impl Store {
 
     /// Takes a free slot for a client to fill: from the arena near it, or else from the one with the most room.
     pub fn grant(&mut self, client: u16, slot_bytes: u64) -> Option<SlotRef> {
-        let near = self.near.get(&client).copied();
+        let slot = self.take(self.near_to(client), slot_bytes, Event::Grant { client })?;
+        self.granted.entry(client).or_default().insert(slot);
+        Some(slot)
+    }
+
+    /// The arena whose memory is near a client, where that is known.
+    pub(super) fn near_to(&self, client: u16) -> Option<u8> {
+        self.near.get(&client).copied()
+    }
+
+    /// Takes a free slot for whoever is to fill it.
+    pub(super) fn take(&mut self, near: Option<u8>, slot_bytes: u64, event: Event) -> Option<SlotRef> {
         let preference = |(id, arena): &&mut (u8, Arena)| {
             let free = arena.free_slots(slot_bytes);
             (free > 0 && Some(*id) == near, free)
@@ -177,12 +238,8 @@ impl Store {
         // The word is there before any slot of the chunk is granted.
         word.store(slot_bytes, Ordering::Release);
         let line = self.line(id, taken.slot);
-        match line.step(Event::Grant { client }) {
-            Ok(snapshot) => {
-                let slot = SlotRef { arena: id, slot: taken.slot, generation: snapshot.generation };
-                self.granted.entry(client).or_default().insert(slot);
-                Some(slot)
-            }
+        match line.step(event) {
+            Ok(snapshot) => Some(SlotRef { arena: id, slot: taken.slot, generation: snapshot.generation }),
             // Its word was overwritten by somebody: leave the slot out for good.
             Err(_) => {
                 self.counters.damaged_slots += 1;
@@ -228,14 +285,23 @@ impl Store {
         self.counters.puts_fresh += 1;
         self.counters.put_bytes += meta.len_bytes;
         self.counters.resident_bytes += meta.len_bytes;
-        let _: Inserted = self.record(meta, parent, slot);
+        let inserted = self.record(meta, parent, slot);
+        if let (Some(fresh), Inserted::Block(block) | Inserted::Sibling(block)) = (&mut self.fresh, inserted)
+        {
+            fresh.push(block);
+        }
         Verdict::Fresh
     }
 
     /// Takes a published piece up in the books, unless it is there.
     pub(super) fn record(&mut self, meta: &PieceMeta, parent: &BlockKey, slot: SlotRef) -> Inserted {
         let inserted = self.catalog.insert(&meta.id, parent, slot);
+        let is_there = matches!(inserted, Inserted::AlreadyPresent(_));
+        if !is_there && matches!(self.catalog.residency(&meta.id), Residency::Both { .. }) {
+            self.became_clean(meta.len_bytes);
+        }
         if let Inserted::Block(block) = inserted {
+            self.spares.came(block);
             if !self.orphans.is_empty() {
                 for child in self.orphans.remove(&meta.id.key.fingerprint()).into_iter().flatten() {
                     if let Some(child) = self.catalog.block(&child) {
@@ -288,6 +354,11 @@ impl Store {
         self.chain.clear();
         self.chain.extend(self.catalog.ancestry(block, touch.blocks as usize));
         self.chain.reverse();
+        self.chain.iter().for_each(|&block| self.spares.reused(block));
+        if self.matched_tails.len() < MATCHED_TAILS_MAX && self.stored.children(&meta.id.key).next().is_some()
+        {
+            self.matched_tails.push(meta.id.key);
+        }
         self.requests += 1;
         self.counters.touched_chains += 1;
         self.counters.touched_blocks += self.chain.len() as u64;
@@ -306,7 +377,7 @@ impl Store {
         self.lingering.iter().any(|&slot| self.slot_bytes(slot) == slot_bytes)
     }
 
-    /// What clients claim at this moment, and what is kept for them.
+    /// What clients claim at this moment, what is kept for them, and what a tier reads.
     pub(super) fn scan(&mut self) -> Scan {
         let mut scan = Scan::new(std::mem::take(&mut self.scan_buffer));
         for page in self.pages.iter().filter_map(|&page| self.segment.page(page)) {
@@ -315,6 +386,7 @@ impl Store {
             }
         }
         self.keeps.iter().for_each(|keep| scan.name(keep.slot));
+        self.read_by_tier.iter().for_each(|&slot| scan.name(slot));
         scan.finish();
         scan
     }
