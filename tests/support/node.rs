@@ -197,9 +197,29 @@ impl Node {
     /// # Panics
     /// If it does not answer.
     pub fn status(&self) -> Value {
-        let text = query(std::slice::from_ref(&self.socket), "status", Deadline::after(PATIENCE));
-        let text = text.unwrap_or_else(|error| panic!("no status: {error}\n{}", self.log()));
-        serde_json::from_str(&text).expect("the status is JSON")
+        self.ask("status")
+    }
+
+    /// Asks the node something, or tells it to do something.
+    ///
+    /// # Panics
+    /// If it does not answer, or refuses.
+    pub fn ask(&self, question: &str) -> Value {
+        self.try_ask(question)
+            .unwrap_or_else(|error| panic!("no answer to {question}: {error}\n{}", self.log()))
+    }
+
+    /// As [`Node::ask`].
+    ///
+    /// # Errors
+    /// Why the node refuses, or does not answer.
+    ///
+    /// # Panics
+    /// If the answer is no JSON.
+    pub fn try_ask(&self, question: &str) -> Result<Value, String> {
+        let text = query(std::slice::from_ref(&self.socket), question, Deadline::after(PATIENCE))
+            .map_err(|error| error.to_string())?;
+        Ok(serde_json::from_str(&text).expect("answers are JSON"))
     }
 
     /// A counter of the status.
@@ -328,7 +348,7 @@ impl Drop for Node {
 }
 
 /// Removes what a killed node left, and the folder of all segments with the last of them.
-fn remove_segment(setup: &Setup) {
+pub fn remove_segment(setup: &Setup) {
     let uid = rustix::process::getuid().as_raw();
     for directory in segment_directories(uid, None, &setup.instance) {
         let _ = std::fs::remove_dir_all(directory);

@@ -19,7 +19,7 @@ impl Interrupts {
     /// # Errors
     /// The kernel gives no descriptor.
     pub(super) fn watch() -> io::Result<Self> {
-        signals::descriptor().map(Self)
+        signals::descriptor(None).map(Self)
     }
 
     /// Waits for so long, or until `other` is readable, or one came; that is an error, now and from now on.
