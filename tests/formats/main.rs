@@ -330,6 +330,7 @@ fn a_store_on_disk_is_what_it_always_was() {
         ("head", store::Line::Head { container, offset: 0x4000, record_bytes: 0x3000, pieces: 1 }),
         ("footer", store::Line::Footer { container, offset: 0x7000, pieces: 1 }),
         ("claim", store::Line::Claim { writer: container.writer, renewals: 9 }),
+        ("continues", store::Line::Continues { writer: container.writer }),
     ] {
         golden.bytes(&format!("line {name}"), &line.encode());
     }

@@ -23,7 +23,7 @@ pub(crate) struct Container {
     pub(crate) lines: Option<Lines>,
     /// Up to where they were told.
     pub(crate) told: u64,
-    /// Nothing tells of it but itself: its manifest is lost.
+    /// Nothing told of it but itself: its manifest is lost. Once it was told so, `told` is not 0.
     pub(crate) is_orphan: bool,
 }
 
@@ -116,6 +116,7 @@ impl Book {
                 let container = self.entry(id, self.container_bytes);
                 container.opened_unix_s = container.opened_unix_s.max(record.stored_unix_s);
                 let end = offset + LINE;
+                let was_told_by_itself = container.is_orphan && container.told > 0;
                 match &mut container.lines {
                     Some(lines) if lines.source == source => lines.end = lines.end.max(end),
                     // They stand in another manifest already.
@@ -125,8 +126,11 @@ impl Book {
                         container.told = offset;
                     }
                 }
+                if was_told_by_itself {
+                    container.told = end;
+                }
                 let is_leaving = container.state >= State::Condemned;
-                if is_leaving { Change::None } else { Change::Grown(id) }
+                if is_leaving || was_told_by_itself { Change::None } else { Change::Grown(id) }
             }
             Line::Removed(record) => {
                 let Some(location) = Location::from_extent(record.extent) else { return Change::None };
@@ -157,7 +161,9 @@ impl Book {
             Line::Store { .. } | Line::Alive { .. } | Line::Closed { .. } | Line::Folds { .. } => {
                 Change::None
             }
-            Line::Head { .. } | Line::Footer { .. } | Line::Claim { .. } => Change::None,
+            Line::Head { .. } | Line::Footer { .. } | Line::Claim { .. } | Line::Continues { .. } => {
+                Change::None
+            }
         }
     }
 
@@ -176,6 +182,7 @@ impl Book {
             container.told = container.told.max(up_to);
         }
     }
+
     /// Its pieces stand in another manifest now, which tells no more and no less.
     pub(crate) fn moved(&mut self, id: ContainerId, lines: Lines) {
         if let Some(container) = self.containers.get_mut(&id) {

@@ -31,6 +31,8 @@ pub(crate) struct Collector {
     /// Containers that were given another chance.
     spared: HashSet<ContainerId>,
     try_again_at: Option<Instant>,
+    /// The last step was the last that there was to do.
+    has_finished: bool,
 }
 
 impl Collector {
@@ -38,8 +40,14 @@ impl Collector {
         self.claim.is_held()
     }
 
+    /// Whether all was done that there was to do.
+    pub(crate) fn has_finished(&self) -> bool {
+        self.has_finished
+    }
+
     /// Goes a step further, if there is something to do. `asked`: there was no room for a container.
     pub(crate) fn step(&mut self, keeper: &mut Keeper, asked: bool) -> io::Result<()> {
+        self.has_finished = false;
         if !self.claim.is_held() {
             let has_work = asked || is_over(keeper, HIGH_PERCENT) || fold::is_due(keeper);
             if !has_work || !self.take_claim(keeper)? {
@@ -63,6 +71,7 @@ impl Collector {
             fold::fold(keeper)?;
             self.spared.clear();
             self.claim.release(keeper.directory(), keeper.writer())?;
+            self.has_finished = true;
         }
         Ok(())
     }
@@ -73,7 +82,7 @@ impl Collector {
         }
         self.try_again_at = Some(Instant::now() + keeper.listing_interval());
         // Who collects has to tell of it.
-        keeper.make_journal()?;
+        keeper.voice.make(&mut keeper.holdings)?;
         let expiry = keeper.config().claim_expiry();
         if !self.claim.take(keeper.directory(), keeper.writer(), expiry)? {
             return Ok(false);
@@ -95,8 +104,9 @@ impl Collector {
         for id in due {
             let bytes = keeper.holdings.book.get(id).map_or(0, |container| container.bytes);
             keeper.directory().remove(&FileName::Container(id).to_string())?;
-            keeper.journal.push(Line::Gone { container: id });
-            keeper.write_journal()?;
+            keeper.voice.push(Line::Gone { container: id });
+            keeper.say()?;
+            keeper.durable.forget(id);
             self.condemned.remove(&id);
             keeper.count(|counts| {
                 counts.collected_containers += 1;
@@ -114,9 +124,9 @@ impl Collector {
         let left: Vec<ContainerId> = keeper.holdings.book.iter().filter(is_left).map(|(id, _)| id).collect();
         for container in left {
             let bytes = salvage::length(keeper.directory(), container)?.unwrap_or(0);
-            keeper.journal.push(Line::Sealed { container, bytes });
+            keeper.voice.push(Line::Sealed { container, bytes });
         }
-        keeper.write_journal()
+        keeper.say()
     }
 
     /// Condemns as many of the oldest as it takes to get to where collection ends; whether some were spared on the way.
@@ -148,12 +158,12 @@ impl Collector {
                 has_spared = true;
                 continue;
             }
-            keeper.journal.push(Line::Condemned { container: id });
+            keeper.voice.push(Line::Condemned { container: id });
             self.condemned.insert(id, None);
             leaving_bytes += bytes;
             leaving_files += 1;
         }
-        keeper.write_journal()?;
+        keeper.say()?;
         // The grace begins when it was said.
         let now = Instant::now();
         self.condemned.values_mut().for_each(|since| *since = since.or(Some(now)));
@@ -176,7 +186,7 @@ impl Collector {
         self.spared.insert(id);
         if records.iter().map(|record| record.length_bytes).sum::<u64>() <= bytes / REWRITTEN_PART {
             // They are read before the container is condemned, or in its grace.
-            keeper.say(ToMover::Rewrite(records));
+            keeper.say_to_mover(ToMover::Rewrite(records));
         }
         Ok(true)
     }

@@ -55,6 +55,9 @@ pub struct Config {
     /// How long `close` waits for what is under way, and for what is left to be written.
     #[serde(default = "default_close_wait_ms")]
     pub close_wait_ms: u64,
+    /// How long a manifest of ours gets before we go on in another, so that the first can be folded.
+    #[serde(default = "default_manifest_bytes")]
+    pub manifest_bytes: u64,
     /// How containers are laid over the servers of a Lustre file system; by default as the directory says.
     #[serde(default)]
     pub stripe: Option<Stripe>,
@@ -112,6 +115,10 @@ const fn default_claim_expiry_ms() -> u64 {
     60_000
 }
 
+const fn default_manifest_bytes() -> u64 {
+    64 * MIB
+}
+
 const fn default_close_wait_ms() -> u64 {
     5000
 }
@@ -147,6 +154,7 @@ impl Config {
             ("queue_depth", config.queue_depth as u64),
             ("refresh_ms", config.refresh_ms),
             ("claim_expiry_ms", config.claim_expiry_ms),
+            ("manifest_bytes", config.manifest_bytes),
         ] {
             if value == 0 {
                 return Err(TierError::invalid(format!("{name}: give more than 0")));

@@ -41,6 +41,8 @@ pub(crate) struct Exchange {
     threads: Mutex<usize>,
     thread_ended: Condvar,
     has_panicked: AtomicBool,
+    /// No transfer has any memory of the host's any more.
+    has_no_memory: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +73,7 @@ impl Exchange {
             threads: Mutex::new(0),
             thread_ended: Condvar::new(),
             has_panicked: AtomicBool::new(false),
+            has_no_memory: AtomicBool::new(false),
         })
     }
 
@@ -231,6 +234,18 @@ impl Exchange {
             threads = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         true
+    }
+
+    /// The mover has ended: nothing lands in the host's memory any more.
+    pub(crate) fn gave_memory_back(&self) {
+        // Release: pairs with the Acquire in `has_memory`.
+        self.has_no_memory.store(true, Ordering::Release);
+    }
+
+    /// Whether transfers may have memory of the host's.
+    pub(crate) fn has_memory(&self) -> bool {
+        // Acquire: pairs with the Release in `gave_memory_back`.
+        !self.has_no_memory.load(Ordering::Acquire)
     }
 
     /// To be held by each thread for as long as it runs.

@@ -16,7 +16,7 @@ use std::io;
 const DEAD_MAX: usize = 8;
 
 /// The manifests whose writers are dead, by index.
-fn dead(keeper: &Keeper) -> Vec<usize> {
+pub(crate) fn dead(keeper: &Keeper) -> Vec<usize> {
     let manifests = keeper.holdings.manifests.iter().enumerate();
     let is_dead = |(_, manifest): &(usize, &crate::manifest::Manifest)| {
         manifest.is_there() && (manifest.is_folded || !keeper.is_living(manifest.writer))
@@ -49,7 +49,11 @@ pub(crate) fn fold(keeper: &mut Keeper) -> io::Result<()> {
         .book
         .iter()
         .filter(|(_, container)| container.state != State::Gone)
-        .filter(|(_, container)| container.lines.is_some_and(|lines| dead.contains(&lines.source)))
+        // One of which nothing is listed any more is named all the same: else its pieces would be taken from itself again.
+        .filter(|(id, container)| match container.lines {
+            Some(lines) => dead.contains(&lines.source),
+            None => !keeper.is_living(id.writer),
+        })
         .map(|(id, _)| id)
         .collect();
     for container in containers {

@@ -39,6 +39,8 @@ pub(crate) struct Holdings {
     opened: HashSet<FileName>,
     /// Manifests that are in a folded one.
     folded: HashSet<FileName>,
+    /// Writers that go on under these names: their manifests are to be opened.
+    continued: Vec<u64>,
     /// The container whose lines are being read in a folded manifest, though they stand in another as well.
     moving: Option<(ContainerId, Lines)>,
     to_tell: BTreeSet<ContainerId>,
@@ -58,6 +60,7 @@ impl Holdings {
             number: setup.number,
             opened: HashSet::new(),
             folded: HashSet::new(),
+            continued: Vec::new(),
             moving: None,
             to_tell: BTreeSet::new(),
         }
@@ -106,6 +109,11 @@ impl Holdings {
         }
     }
 
+    /// Whether a writer has ended.
+    pub(crate) fn is_closed(&self, writer: u64) -> bool {
+        self.manifests.iter().any(|manifest| manifest.writer == writer && manifest.is_closed)
+    }
+
     /// Our own manifest is one of them.
     pub(crate) fn own(&mut self, manifest: Manifest) {
         self.opened.insert(manifest.name());
@@ -114,22 +122,33 @@ impl Holdings {
 
     /// Reads what was appended since.
     pub(crate) fn read(&mut self) -> io::Result<()> {
-        for source in 0..self.manifests.len() {
-            let manifest = &mut self.manifests[source];
-            if manifest.is_own || (manifest.is_folded && manifest.is_closed) {
-                continue;
+        let mut source = 0;
+        while source < self.manifests.len() {
+            self.read_one(source)?;
+            // As if we had listed: nobody waits for a listing to know what a known writer takes.
+            for writer in std::mem::take(&mut self.continued) {
+                self.open(FileName::Manifest(writer), writer, false)?;
             }
-            while let Some(lines) = self.manifests[source].read_on(self.directory.as_ref())? {
-                self.exchange.count(|counts| counts.bad_lines += lines.bad);
-                for (offset, line) in lines.sound {
-                    self.take(source, offset, &line)?;
-                }
+            source += 1;
+        }
+        Ok(())
+    }
+
+    fn read_one(&mut self, source: usize) -> io::Result<()> {
+        let manifest = &self.manifests[source];
+        if manifest.is_own || (manifest.is_folded && manifest.is_closed) {
+            return Ok(());
+        }
+        while let Some(lines) = self.manifests[source].read_on(self.directory.as_ref())? {
+            self.exchange.count(|counts| counts.bad_lines += lines.bad);
+            for (offset, line) in lines.sound {
+                self.take(source, offset, &line)?;
             }
-            let manifest = &mut self.manifests[source];
-            if manifest.is_folded {
-                manifest.is_closed = true;
-                self.retire_folded();
-            }
+        }
+        let manifest = &mut self.manifests[source];
+        if manifest.is_folded {
+            manifest.is_closed = true;
+            self.retire_folded();
         }
         Ok(())
     }
@@ -146,6 +165,7 @@ impl Holdings {
         let writer = manifest.writer;
         match line {
             Line::Closed { .. } => manifest.is_closed = true,
+            Line::Continues { writer } => self.continued.push(*writer),
             Line::Folds { writer, .. } if manifest.is_folded => {
                 self.folded.insert(FileName::Manifest(*writer));
                 self.folded.insert(FileName::Folded(*writer));
@@ -204,12 +224,14 @@ impl Holdings {
     }
 
     /// Takes in lines that we have written ourselves: what we stored is no news, nor what we were asked to remove.
-    pub(crate) fn wrote(&mut self, lines: &[(u64, Line)]) -> io::Result<()> {
-        let source = self.manifests.iter().rposition(|manifest| manifest.is_own).expect("ours is known");
+    pub(crate) fn wrote(&mut self, writer: u64, lines: &[(u64, Line)]) -> io::Result<()> {
+        let is_meant = |manifest: &Manifest| manifest.is_own && manifest.writer == writer;
+        let source = self.manifests.iter().position(is_meant).expect("ours is known");
         for (offset, line) in lines {
             let change = self.book.apply(source, *offset, line);
             let end = offset + LINE_BYTES as u64;
             self.manifests[source].set_read_bytes(end);
+            self.manifests[source].is_closed |= matches!(line, Line::Closed { .. });
             if let Line::Gone { container } = *line {
                 self.mover.say(ToMover::Gone(container));
             }
@@ -290,8 +312,8 @@ impl Holdings {
             let (told, lines, is_orphan) = (container.told, container.lines, container.is_orphan);
             let Some(lines) = lines else {
                 if is_orphan {
-                    let records = salvage::pieces(self.directory.as_ref(), id)?;
-                    self.tell(NewsKind::FOUND, records);
+                    self.tell(NewsKind::FOUND, self.salvaged(id)?);
+                    self.book.told(id, 1);
                 }
                 continue;
             };
@@ -308,12 +330,12 @@ impl Holdings {
 
     /// Tells the pieces of a container as lost that were told as found.
     fn lose(&self, id: ContainerId) -> io::Result<()> {
-        let Some((lines, told)) =
-            self.book.get(id).and_then(|container| Some((container.lines?, container.told)))
-        else {
-            return Ok(());
+        let Some(container) = self.book.get(id) else { return Ok(()) };
+        let records = match container.lines {
+            Some(lines) => self.pieces(id, Lines { end: container.told, ..lines })?,
+            None if container.is_orphan && container.told > 0 => self.salvaged(id)?,
+            None => Vec::new(),
         };
-        let records = self.pieces(id, Lines { end: told, ..lines })?;
         self.tell(NewsKind::LOST, records);
         Ok(())
     }
@@ -356,12 +378,21 @@ impl Holdings {
         })
     }
 
+    /// The pieces that a container names itself, but for those that were removed.
+    fn salvaged(&self, id: ContainerId) -> io::Result<Vec<Record>> {
+        let mut records = salvage::pieces(self.directory.as_ref(), id)?;
+        records.retain(|record| {
+            Location::from_extent(record.extent).is_some_and(|location| !self.book.is_removed(location))
+        });
+        Ok(records)
+    }
+
     /// All pieces of a container that are not removed.
     pub(crate) fn all_pieces(&self, id: ContainerId) -> io::Result<Vec<Record>> {
         match self.book.get(id) {
             Some(container) => match container.lines {
                 Some(lines) => self.pieces(id, lines),
-                None if container.is_orphan => salvage::pieces(self.directory.as_ref(), id),
+                None if container.is_orphan => self.salvaged(id),
                 None => Ok(Vec::new()),
             },
             None => Ok(Vec::new()),

@@ -1,83 +1,61 @@
-//! Our own manifest: what we tell the others, appended in one write for all that came together.
+//! One manifest of ours that is appended to, in one write for all that came together.
 //!
 //! Invariants: a line counts only when it is written; after a failure it is written again at the same place, so that a torn
 //! tail is mended. The file is made when there is the first line to tell: who only reads leaves no trace.
 
-use crate::format::{ContainerId, FileName, LINE_BYTES, Line};
+use crate::format::{FileName, LINE_BYTES, Line};
 use crate::io::{Directory, FileKind};
+use crate::manifest::Manifest;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
 
-/// Our own manifest.
+/// A manifest of ours.
 #[derive(Debug)]
 pub(crate) struct Journal {
     writer: u64,
     file: Option<Arc<OwnedFd>>,
-    made_at: Instant,
     written_bytes: u64,
     pending: Vec<Line>,
-    next_sequence: u32,
-    /// Its name is not known to be durable.
-    pub(crate) is_name_new: bool,
     /// Lines were written that are not known to be durable.
-    pub(crate) is_dirty: bool,
+    is_dirty: bool,
 }
 
 impl Journal {
     pub(crate) fn new() -> Journal {
-        Journal {
-            writer: random_word(),
-            file: None,
-            made_at: Instant::now(),
-            written_bytes: 0,
-            pending: Vec::new(),
-            next_sequence: 0,
-            is_name_new: false,
-            is_dirty: false,
-        }
+        Journal { writer: random_word(), file: None, written_bytes: 0, pending: Vec::new(), is_dirty: false }
     }
 
     pub(crate) fn writer(&self) -> u64 {
         self.writer
     }
 
-    pub(crate) fn made_at(&self) -> Instant {
-        self.made_at
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.written_bytes
     }
 
-    pub(crate) fn file(&self) -> Option<&Arc<OwnedFd>> {
-        self.file.as_ref()
+    pub(crate) fn is_made(&self) -> bool {
+        self.file.is_some()
     }
 
     pub(crate) fn has_pending(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    /// Makes the file if it is not there; says whether it was made now.
-    pub(crate) fn make(&mut self, directory: &dyn Directory) -> io::Result<bool> {
+    /// Makes the file if it is not there; what it is to who reads manifests, if it was made now.
+    pub(crate) fn make(&mut self, directory: &dyn Directory) -> io::Result<Option<Manifest>> {
         while self.file.is_none() {
             match directory.create(&FileName::Manifest(self.writer).to_string(), FileKind::Records) {
                 Ok(file) => {
-                    self.file = Some(file);
-                    self.made_at = Instant::now();
-                    self.is_name_new = true;
-                    return Ok(true);
+                    self.file = Some(Arc::clone(&file));
+                    return Ok(Some(Manifest::own(self.writer, file)));
                 }
                 // Somebody drew the same number.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.writer = random_word(),
                 Err(error) => return Err(error),
             }
         }
-        Ok(false)
-    }
-
-    /// The name of our next container.
-    pub(crate) fn next_container(&mut self) -> ContainerId {
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        ContainerId { writer: self.writer, sequence }
+        Ok(None)
     }
 
     /// Appends a line at the next [`flush`](Journal::flush).
@@ -85,19 +63,27 @@ impl Journal {
         self.pending.push(line);
     }
 
-    /// Writes what was appended, and gives the lines with where they stand.
+    /// Writes what was appended, and gives the lines with where they stand. The file must have been made.
     pub(crate) fn flush(&mut self, directory: &dyn Directory) -> io::Result<Vec<(u64, Line)>> {
         if self.pending.is_empty() {
             return Ok(Vec::new());
         }
-        self.make(directory)?;
-        let file = self.file.as_ref().expect("it was just made");
+        let file = self.file.as_ref().expect("the file was made");
         let bytes: Vec<u8> = self.pending.iter().flat_map(Line::encode).collect();
         directory.write_at(file, &bytes, self.written_bytes)?;
         self.is_dirty = true;
         let offsets = (self.written_bytes..).step_by(LINE_BYTES);
         self.written_bytes += bytes.len() as u64;
         Ok(offsets.zip(self.pending.drain(..)).collect())
+    }
+
+    /// Makes durable what was written.
+    pub(crate) fn sync(&mut self, directory: &dyn Directory) -> io::Result<()> {
+        if let Some(file) = self.file.as_ref().filter(|_| self.is_dirty) {
+            directory.sync(file)?;
+            self.is_dirty = false;
+        }
+        Ok(())
     }
 }
 

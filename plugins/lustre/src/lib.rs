@@ -6,11 +6,12 @@
 //!
 //! * the mover moves pieces through an engine of [`io`]: `mover`, with `write` (stores into `record`s) and `read` (loads,
 //!   verified; `coalesce` says which share a transfer);
-//! * a keeper for each store deals with names and manifests and may hang: `keeper`, with `journal` (what we tell), `holdings`,
-//!   `manifest` and `book` (what the others tell), `salvage` (what containers tell themselves), and, one keeper at a time by
+//! * a keeper for each store deals with names and manifests and may hang: `keeper`, with `voice` and `journal` (what we tell),
+//!   `durable`, `room`, `holdings`, `manifest` and `book` (what the others tell), `salvage` (what containers tell themselves), and, one keeper at a time by
 //!   `claim`, `collector` (makes room) and `fold` (keeps manifests few).
 //!
-//! What lies on disk is in [`format`](mod@format). The configuration is [`Config`], as JSON; `probe` takes `{"directory", "engine"}`.
+//! What lies on disk is in [`format`](mod@format). The configuration is [`Config`], as JSON; `probe` takes `{"directory", "engine"}`,
+//! `collect_garbage` takes the configuration and `dry_run`.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("Cascade runs on Linux only");
@@ -21,10 +22,12 @@ mod claim;
 mod coalesce;
 mod collector;
 mod config;
+mod durable;
 mod exchange;
 mod files;
 mod fold;
 pub mod format;
+mod garbage;
 mod heat;
 mod holdings;
 pub mod io;
@@ -41,11 +44,13 @@ mod probe;
 mod read;
 mod record;
 mod report;
+mod room;
 mod routes;
 mod salvage;
 mod stats;
 mod tier;
 mod traffic;
+mod voice;
 mod wipe;
 mod write;
 

@@ -31,6 +31,15 @@ pub(crate) fn check(directory: &dyn Directory, access: Access) -> io::Result<()>
     }
 }
 
+/// Whether the directory is a store, of whatever version.
+pub(crate) fn is_there(directory: &dyn Directory) -> io::Result<bool> {
+    match directory.open(STORE_NAME, FileKind::Records) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Writes the file under another name first, so that nobody finds half of it. Two who make it make the same.
 fn make(directory: &dyn Directory) -> io::Result<()> {
     let unfinished = FileName::Unfinished(random_word()).to_string();

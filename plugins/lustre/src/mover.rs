@@ -127,7 +127,7 @@ impl Mover {
             }
             (Action::Remove { extent }, _) => match Location::from_extent(extent) {
                 None => answer(Status::NOT_FOUND),
-                Some(_) if !self.setup.is_writable => answer(Status::READ_ONLY),
+                Some(location) if self.is_read_only(location) => answer(Status::READ_ONLY),
                 Some(location) => {
                     self.await_keeper(request_id, deadline_ns, ToKeeper::Remove { request_id, location });
                 }
@@ -135,6 +135,11 @@ impl Mover {
             (Action::Sync, _) => self.await_keeper(request_id, deadline_ns, ToKeeper::Sync { request_id }),
             _ => answer(Status::UNSUPPORTED),
         }
+    }
+
+    /// Whether it lies in a store that we write nothing to.
+    fn is_read_only(&self, location: Location) -> bool {
+        !self.setup.is_writable || self.setup.routes.find(location.container.writer).is_some()
     }
 
     fn await_keeper(&mut self, request_id: u64, deadline_ns: u64, message: ToKeeper) {
@@ -300,6 +305,7 @@ impl Mover {
                 self.wait(LOOK);
             }
         }
+        self.setup.exchange.gave_memory_back();
         let mode = *self.setup.close_mode.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for keeper in &self.setup.keepers {
             let _ = keeper.send(ToKeeper::Close(mode));

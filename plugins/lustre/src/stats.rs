@@ -13,6 +13,8 @@ pub(crate) struct Counts {
     pub(crate) loaded_pieces: u64,
     pub(crate) loaded_bytes: u64,
     pub(crate) removed_pieces: u64,
+    /// Files, of pieces or lines, that were made durable.
+    pub(crate) syncs: u64,
     /// Transfers that the engine was given, and the loads that shared one with another.
     pub(crate) reads: u64,
     pub(crate) writes: u64,

@@ -9,7 +9,7 @@ use crate::mount::{Machine, Mount};
 use crate::mover::{self, Mover};
 use crate::report::Report;
 use crate::routes::Routes;
-use crate::{keeper, probe};
+use crate::{garbage, keeper, probe};
 use cascade_tier::capability::{feature, operation};
 use cascade_tier::{
     Capabilities, CloseMode, Completion, Memory, MemoryId, News, Operation, Status, Tier, TierError,
@@ -121,14 +121,13 @@ impl LustreTier {
         if self.exchange.close(wait) {
             return Ok(());
         }
-        Err(TierError::new(
-            Status::FENCED,
-            format!(
-                "the file system of {} does not answer; threads that wait for it are left behind, and memory that they have \
-                 must not be used again by this process",
-                self.config.directory.display()
-            ),
-        ))
+        let what = if self.exchange.has_memory() {
+            "threads that wait for it are left behind, and memory that they have must not be used again by this process"
+        } else {
+            "what was stored last may not be found again"
+        };
+        let directory = self.config.directory.display();
+        Err(TierError::new(Status::FENCED, format!("the file system of {directory} does not answer: {what}")))
     }
 }
 
@@ -142,6 +141,10 @@ impl Drop for LustreTier {
 impl Tier for LustreTier {
     fn probe(config: &str) -> Result<String, TierError> {
         probe::probe(&config::parse(config)?)
+    }
+
+    fn collect_garbage(config: &str) -> Result<String, TierError> {
+        garbage::collect(config)
     }
 
     fn open(config: &str) -> Result<LustreTier, TierError> {

@@ -36,6 +36,7 @@ fn lines() -> Vec<Line> {
         Line::Head { container, offset: 4096, record_bytes: 8192, pieces: 31 },
         Line::Footer { container, offset: 8192, pieces: 9 },
         Line::Claim { writer: 6, renewals: 7 },
+        Line::Continues { writer: 8 },
     ]
 }
 

@@ -71,6 +71,11 @@ pub enum Line {
         /// So many of its bytes.
         bytes: u64,
     },
+    /// The writer goes on under another name: what it tells from now on is in that one's manifest.
+    Continues {
+        /// Which.
+        writer: u64,
+    },
     /// Begins a record in a container: lines of so many pieces follow in this block, and payload up to the end of the record.
     Head {
         /// Which container it is part of.
@@ -141,6 +146,7 @@ const FOLDS: u16 = 10;
 const HEAD: u16 = 11;
 const FOOTER: u16 = 12;
 const CLAIM: u16 = 13;
+const CONTINUES: u16 = 14;
 
 impl Line {
     /// The bytes of the line.
@@ -171,7 +177,7 @@ impl Line {
             | Line::Head { container, .. }
             | Line::Footer { container, .. } => Some(*container),
             Line::Store { .. } | Line::Alive { .. } | Line::Closed { .. } => None,
-            Line::Folds { .. } | Line::Claim { .. } => None,
+            Line::Folds { .. } | Line::Claim { .. } | Line::Continues { .. } => None,
         }
     }
 
@@ -197,6 +203,7 @@ impl Line {
             Line::Folds { writer, bytes } => {
                 Fields { kind: FOLDS, writer: *writer, length: *bytes, ..Fields::default() }
             }
+            Line::Continues { writer } => Fields { kind: CONTINUES, writer: *writer, ..Fields::default() },
             Line::Head { container, offset, record_bytes, pieces } => Fields {
                 offset: *offset,
                 length: *record_bytes,
@@ -309,6 +316,7 @@ impl Fields {
             },
             FOOTER if is_block(offset) => Line::Footer { container, offset, pieces: self.depth },
             CLAIM => Line::Claim { writer, renewals: length },
+            CONTINUES => Line::Continues { writer },
             _ => return None,
         })
     }
