@@ -203,3 +203,15 @@ fn a_long_tmpdir_changes_no_path() {
     };
     assert_eq!(paths("/tmp"), paths(&format!("/{}", "t".repeat(200))));
 }
+
+#[test]
+fn top_without_a_terminal_says_what_to_do_and_without_a_node_that_there_is_none() {
+    let folder = Folder::new("top");
+    let output = run(&folder, &["top"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("top --once"), "{}", stderr(&output));
+    let mut command = program(&folder.0, &["top", "--once"]);
+    let output = command.env("CASCADE_SOCKET", folder.0.join("none")).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    assert_eq!(run(&folder, &["top", "--once", "--interval", "0"]).status.code(), Some(2));
+}

@@ -259,3 +259,24 @@ fn the_node_takes_the_descriptors_that_it_may_have_and_its_command_as_many_as_be
     let output = place.program_under(&limits, &["run", "--", "sh", "-c", look]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "200\n500\n", "{}", stderr(&output));
 }
+
+#[test]
+fn top_prints_a_page_about_a_node_at_work() {
+    let Some(place) = Place::new("top_prints_a_page_about_a_node_at_work") else { return };
+    let _node = Node::start(place.program(&["run"]));
+    std::fs::write(place.folder.join("block"), "some bytes").unwrap();
+    assert_eq!(place.output(&["put", "@block", "block"]).status.code(), Some(0));
+    assert_eq!(place.output(&["get", "@block"]).status.code(), Some(0));
+    let output = place.output(&["top", "--once", "--interval", "0.1"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let page = String::from_utf8_lossy(&output.stdout);
+    for words in ["tiers", "memory", "of 16 MiB", "read by clients", "nowhere", "jobs", " 1 blocks"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    // What the commands counted outlives them.
+    let hits = page.lines().find(|line| line.contains("hits")).expect("a line of hits");
+    assert!(hits.contains(" %"), "{page}");
+    let status: serde_json::Value =
+        serde_json::from_slice(&place.output(&["status", "--json"]).stdout).unwrap();
+    assert_eq!((&status["traffic"]["hits"], &status["traffic"]["puts"]), (&1.into(), &1.into()));
+}

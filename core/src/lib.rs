@@ -40,6 +40,7 @@ pub mod segment;
 pub mod slot;
 pub mod stored;
 pub mod sync;
+pub mod tally;
 pub mod touch;
 pub mod view;
 pub mod wire;

@@ -1,7 +1,7 @@
 //! A client's page: everything it writes for the node to read, and the little that the node writes back.
 //!
 //! Drawn in `core/docs/layout.md`. Pages lie side by side in one file; a client holds a lock on the byte range of its
-//! own. Invariants: hazards, holds, ring tail, touches, chain area and the sleep flag are the client's; ring head, grants and
+//! own. Invariants: hazards, holds, ring tail, touches, chain area, tallies and the sleep flag are the client's; ring head, grants and
 //! completions are the node's; each group has its own cache lines. All zeroes is an empty page, so a dead client's
 //! claims are dropped by zeroing it.
 
@@ -10,6 +10,7 @@ use crate::grant::{LANE_WORDS, Lane};
 use crate::request::{COMPLETION_WORDS, Completion, REQUEST_WORDS, Ticket};
 use crate::ring::Ring;
 use crate::sync::{AtomicU64, Ordering};
+use crate::tally::{TALLIES, Tallies};
 use crate::touch::{NOTE_WORDS, Touches};
 use crate::view::WORD_BYTES;
 
@@ -29,6 +30,8 @@ pub const TOUCH_NOTES: usize = in_models(256, 1);
 pub const CHAIN_KEYS: usize = in_models(512, 1);
 /// Shares that one question about a chain may be about.
 pub const CHAIN_SHARES: usize = in_models(64, 1);
+/// Stripes that a client counts in; models count nothing.
+pub const TALLY_STRIPES: usize = in_models(8, 0);
 
 /// The first number; in a model the second: loom keeps the history of every word, so its pages are small.
 const fn in_models(real: usize, small: usize) -> usize {
@@ -52,8 +55,9 @@ const REQUESTS: usize = ANSWERS + COMPLETIONS * COMPLETION_WORDS;
 const NOTES: usize = REQUESTS + RING_ENTRIES * REQUEST_WORDS;
 const KEYS: usize = NOTES + TOUCH_NOTES * NOTE_WORDS;
 const SHARES: usize = KEYS + CHAIN_KEYS * KEY_WORDS;
+const COUNTS: usize = (SHARES + CHAIN_SHARES).next_multiple_of(in_models(2 * LINE, 1));
 /// Words of a page that mean something.
-pub const PAGE_WORDS: usize = SHARES + CHAIN_SHARES;
+pub const PAGE_WORDS: usize = COUNTS + TALLY_STRIPES * TALLIES;
 /// Bytes from one page to the next: whole memory pages on every architecture.
 pub const PAGE_BYTES: usize = (PAGE_WORDS * WORD_BYTES).next_multiple_of(1 << 16);
 
@@ -160,6 +164,11 @@ impl<'m> Page<'m> {
         ChainArea::new(&self.words[KEYS..SHARES], &self.words[SHARES..][..CHAIN_SHARES])
     }
 
+    /// What this client counts.
+    pub fn tallies(&self) -> Tallies<'m> {
+        Tallies::new(&self.words[COUNTS..])
+    }
+
     /// Empties the page. Only the node calls this, and only when its client is dead or has left.
     pub fn clear(&self) {
         for word in &self.words[OWNER + 1..] {
@@ -177,6 +186,7 @@ mod tests {
     use crate::key::BlockKey;
     use crate::rule::Share;
     use crate::sync::zeroed_words;
+    use crate::tally::Tally;
     use std::vec::Vec;
 
     #[test]
@@ -207,6 +217,9 @@ mod tests {
         assert_eq!(page.chain().shares(CHAIN_SHARES).collect::<Vec<_>>(), [Share::default(); CHAIN_SHARES]);
         page.chain().lay_shares(&[Share::new(u16::MAX, u16::MAX); CHAIN_SHARES]);
         assert_eq!(page.touches().read(0, |_| {}), 0);
+        page.tallies().add(TALLY_STRIPES - 1, Tally::Reattaches, 7);
+        assert_eq!(page.chain().shares(CHAIN_SHARES).next(), Some(Share::new(u16::MAX, u16::MAX)));
+        assert_eq!(page.tallies().totals().get(Tally::Reattaches), 7);
         page.clear();
         assert!(words.iter().all(|word| word.load(Ordering::Relaxed) == 0));
     }

@@ -22,7 +22,7 @@ use core::ptr::NonNull;
 /// First word of every segment: "CASCSEG\0".
 pub const MAGIC: u64 = u64::from_le_bytes(*b"CASCSEG\0");
 /// Version of the layout in `core/docs/layout.md`. A segment of another version is refused.
-pub const LAYOUT_VERSION: u64 = 3;
+pub const LAYOUT_VERSION: u64 = 4;
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 4096;
 /// Arenas of a segment at most.

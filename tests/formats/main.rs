@@ -18,6 +18,7 @@ use cascade_core::rule::{Rule, Share};
 use cascade_core::segment::{Geometry, HEADER_BYTES, Segment};
 use cascade_core::slot::{Event, LINE_WORDS, Line, SlotRef, State};
 use cascade_core::sync::{AtomicU64, Ordering, zeroed_words};
+use cascade_core::tally::Tally;
 use cascade_core::touch::{NOTE_WORDS, Touch, Touches};
 use cascade_core::view::{Region, WORD_BYTES};
 use cascade_core::wire::Frame;
@@ -275,6 +276,10 @@ fn the_groups_of_a_client_page_lie_where_they_always_lay() {
     golden.words(
         &format!("shares: every block, a window of 55667788, the last state, {pairs}"),
         &changed(&|| page.chain().lay_shares(&shares)),
+    );
+    golden.words(
+        &format!("each tally counted once in stripe 1, {pairs}"),
+        &changed(&|| Tally::ALL.into_iter().for_each(|tally| page.tallies().add(1, tally, 1 + tally as u64))),
     );
     golden.words("words of a page, bytes to the next", &[PAGE_WORDS as u64, PAGE_BYTES as u64]);
     golden.compare();

@@ -27,6 +27,30 @@ fn what_one_process_puts_another_gets_verified() {
 }
 
 #[test]
+fn the_node_tells_what_its_clients_counted_also_of_those_that_are_gone() {
+    let node = Node::start("tallies");
+    let (mut leaver, stayer) = (node.actor(), node.client());
+    leaver.expect("put_wait 1", "fresh");
+    for _ in 0..3 {
+        leaver.expect("get 1", "hit");
+    }
+    leaver.expect("get 2", "miss Absent");
+    let mut target = vec![0; content::LEN_MAX_BYTES];
+    assert!(stayer.get_into(&content::piece(1), &mut target).unwrap().is_hit());
+    let of_both = serde_json::json!({
+        "hits": 4, "puts": 1, "misses_absent": 1, "bytes_out": 4 * content::bytes(1).len(),
+    });
+    let tells = |traffic: &serde_json::Value| {
+        of_both.as_object().unwrap().iter().all(|(name, count)| traffic[name] == *count)
+    };
+    assert!(tells(&node.status()["traffic"]), "{}", node.status()["traffic"]);
+    leaver.kill();
+    until("the node buries it", || (node.counter("deaths") == 1).then_some(()));
+    assert!(tells(&node.status()["traffic"]), "{}", node.status()["traffic"]);
+    assert_eq!(stayer.stats().hits, 1, "its own count is its own");
+}
+
+#[test]
 fn a_client_reads_its_own_write_before_the_node_has_seen_it() {
     let node = Node::start("own-write");
     let client = node.client();

@@ -158,21 +158,28 @@ impl Sum {
     }
 
     fn line(&self, age: &str, what: &str) -> String {
-        format!("{:>10}  {:>10}  {:>10}  {age:>6}  {what}\n", Bytes(self.bytes).rounded(), self.blocks, self.pieces)
+        format!(
+            "{:>10}  {:>10}  {:>10}  {age:>6}  {what}\n",
+            Bytes(self.bytes).rounded(),
+            self.blocks,
+            self.pieces
+        )
     }
 }
 
 impl Report {
     /// The answer for people.
     fn page(&self) -> String {
-        let mut out = format!("{:>10}  {:>10}  {:>10}  {:>6}  NAMESPACE\n", "BYTES", "BLOCKS", "PIECES", "LATEST");
+        let mut out =
+            format!("{:>10}  {:>10}  {:>10}  {:>6}  NAMESPACE\n", "BYTES", "BLOCKS", "PIECES", "LATEST");
         for Line { root, description, sum, latest_unix_s } in &self.namespaces {
             let says = description.as_ref().map_or("(no description)".to_owned(), description::sentence);
             out += &sum.line(&Age::since(*latest_unix_s).to_string(), &format!("{root} {says}"));
         }
-        for (sum, what) in
-            [(&self.without_namespace, "no namespace"), (&self.beginning_elsewhere, "the beginning is not in the store any more")]
-        {
+        for (sum, what) in [
+            (&self.without_namespace, "no namespace"),
+            (&self.beginning_elsewhere, "the beginning is not in the store any more"),
+        ] {
             if sum.pieces > 0 {
                 out += &sum.line("", what);
             }

@@ -55,8 +55,10 @@ impl Run for Args {
                 Some((Beginning::Namespace(root), lineages))
             }
         };
-        let mut listing = Listing { out: output::lines(), json: self.format.json, wanted, left: self.limit, shown: 0 };
-        let walked = place.walk(|news| if news.kind == NewsKind::FOUND { listing.take(&news.record) } else { Ok(()) });
+        let mut listing =
+            Listing { out: output::lines(), json: self.format.json, wanted, left: self.limit, shown: 0 };
+        let walked =
+            place.walk(|news| if news.kind == NewsKind::FOUND { listing.take(&news.record) } else { Ok(()) });
         listing.out.flush()?;
         match walked {
             Err(Failure { exit: Exit::Done, .. }) => {}
@@ -101,7 +103,8 @@ impl<W: Write> Listing<W> {
         let PieceId { key, rank, group } = record.piece.into();
         let (bytes, depth, age) = (record.length_bytes, record.place.depth, Age::since(record.stored_unix_s));
         if self.json {
-            let parent = Some(BlockKey::from_bytes(record.place.parent)).filter(|parent| *parent != BlockKey::ROOT);
+            let parent =
+                Some(BlockKey::from_bytes(record.place.parent)).filter(|parent| *parent != BlockKey::ROOT);
             let line = serde_json::json!({
                 "key": key.to_string(),
                 "rank": rank,
@@ -116,7 +119,11 @@ impl<W: Write> Listing<W> {
             return writeln!(self.out, "{line}");
         }
         if self.shown == 0 {
-            writeln!(self.out, "{:64}  {:>5}  {:>5}  {:>12}  {:>7}  {:>6}", "KEY", "RANK", "GROUP", "BYTES", "DEPTH", "AGE")?;
+            writeln!(
+                self.out,
+                "{:64}  {:>5}  {:>5}  {:>12}  {:>7}  {:>6}",
+                "KEY", "RANK", "GROUP", "BYTES", "DEPTH", "AGE"
+            )?;
         }
         writeln!(self.out, "{key}  {rank:>5}  {group:>5}  {bytes:>12}  {depth:>7}  {age:>6}")
     }

@@ -69,6 +69,7 @@ macro_rules! commands {
 commands! {
     Run => run,
     Status => status,
+    Top => top,
     Stat => stat,
     Put => put,
     Get => get,

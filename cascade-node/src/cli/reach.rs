@@ -1,5 +1,6 @@
 //! Reaching the node from the command line: who it is, how long to wait, what a failure means.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cascade_client::{BlockKey, Client, Deadline, Error, PieceId};
@@ -58,13 +59,33 @@ pub(super) fn client(context: &Context) -> Result<Client, Failure> {
     Ok(Client::connect_to_instance(&loaded.config.instance, deadline())?)
 }
 
+/// The node of the configured instance, to be asked again and again without attaching.
+#[derive(Debug)]
+pub(super) struct Node {
+    sockets: Vec<PathBuf>,
+}
+
+impl Node {
+    pub(super) fn of(context: &Context) -> Result<Self, Failure> {
+        let loaded = context.configuration()?;
+        Ok(Self { sockets: cascade_client::sockets(&loaded.config.instance) })
+    }
+
+    /// Asks a question and waits so long for the answer.
+    pub(super) fn ask_within(
+        &self,
+        question: &str,
+        patience: Duration,
+    ) -> Result<serde_json::Value, Failure> {
+        let answer = cascade_client::query(&self.sockets, question, Deadline::after(patience))?;
+        serde_json::from_str(&answer)
+            .map_err(|error| Failure::new(Exit::Failed, format!("the node's answer is not JSON: {error}")))
+    }
+}
+
 /// Asks the node of the configured instance a question, without attaching.
 pub(super) fn ask(context: &Context, question: &str) -> Result<serde_json::Value, Failure> {
-    let loaded = context.configuration()?;
-    let sockets = cascade_client::sockets(&loaded.config.instance);
-    let answer = cascade_client::query(&sockets, question, deadline())?;
-    serde_json::from_str(&answer)
-        .map_err(|error| Failure::new(Exit::Failed, format!("the node's answer is not JSON: {error}")))
+    Node::of(context)?.ask_within(question, PATIENCE)
 }
 
 impl From<Error> for Failure {

@@ -63,6 +63,7 @@ fn page(status: &Value) -> String {
                 number("/counters/puts_refused")
             ),
         ),
+        ("reads", reads(status)),
         (
             "evictions",
             format!(
@@ -74,6 +75,17 @@ fn page(status: &Value) -> String {
         ("corrupt", number("/counters/corrupt_pieces").to_string()),
     ];
     rows.iter().map(|(name, value)| format!("{name:10}{value}\n")).collect()
+}
+
+/// Hits and misses of all clients.
+fn reads(status: &Value) -> String {
+    let traffic = status.pointer("/traffic").and_then(Value::as_object);
+    let count = |wanted: fn(&str) -> bool| {
+        let counts = traffic.into_iter().flatten().filter(|(name, _)| wanted(name));
+        counts.filter_map(|(_, count)| count.as_u64()).sum::<u64>()
+    };
+    let (hits, misses) = (count(|name| name == "hits"), count(|name| name.starts_with("misses_")));
+    format!("{hits} hits, {misses} misses")
 }
 
 #[cfg(test)]

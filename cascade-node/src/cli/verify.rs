@@ -143,7 +143,8 @@ impl Report {
             };
             store.load(&mut waiting, &mut count)?;
             store.landed(&mut count)?;
-            let damage = if suspects.is_empty() { String::new() } else { format!("{} suspect", suspects.len()) };
+            let damage =
+                if suspects.is_empty() { String::new() } else { format!("{} suspect", suspects.len()) };
             progress.at(self.bytes, damage);
             if news.is_empty() {
                 store.rest()?;
@@ -159,7 +160,8 @@ impl Report {
         }
         let mut confirmed = 0;
         place.walk(|news| {
-            let suspect = suspects.get(&news.record.extent).filter(|(suspect, _)| suspect.piece == news.record.piece);
+            let suspect =
+                suspects.get(&news.record.extent).filter(|(suspect, _)| suspect.piece == news.record.piece);
             if let Some((record, status)) = suspect.filter(|_| news.kind == NewsKind::FOUND) {
                 confirmed += 1;
                 self.count(record, *status);
@@ -183,7 +185,13 @@ impl Report {
                 Status::NOT_FOUND => "missing".to_owned(),
                 status => format!("unreadable ({status})"),
             };
-            self.damaged.push(Damaged { key: key.to_string(), rank, group, bytes: record.length_bytes, status });
+            self.damaged.push(Damaged {
+                key: key.to_string(),
+                rank,
+                group,
+                bytes: record.length_bytes,
+                status,
+            });
         }
     }
 
@@ -204,7 +212,10 @@ impl Report {
             out += &format!("{gone} were collected or forgotten meanwhile\n");
         }
         if self.damaged_lines > 0 {
-            out += &format!("{} lines of manifests are damaged; what they name is not found any more\n", self.damaged_lines);
+            out += &format!(
+                "{} lines of manifests are damaged; what they name is not found any more\n",
+                self.damaged_lines
+            );
         }
         for Damaged { key, rank, group, bytes, status } in self.damaged.iter().take(NAMED_FOR_PEOPLE) {
             out += &format!("  {status}: {key} rank {rank} group {group}, {bytes} bytes\n");

@@ -84,6 +84,8 @@ fn status(engine: &Engine) -> Value {
         "pieces": engine.store.catalog.pieces_total(),
         "kept_chains": engine.store.kept(),
         "counters": engine.store.counters,
+        // What only clients see: hits, and why reads missed.
+        "traffic": Value::Object(engine.store.tallies().iter().map(|(name, total)| (name.to_owned(), total.into())).collect()),
         "clients": clients,
         "clean_bytes": engine.store.clean_bytes,
         "draining": engine.store.is_draining,
@@ -135,6 +137,13 @@ fn metrics(engine: &Engine) -> String {
         };
         let _ =
             writeln!(text, "# TYPE cascade_{name} {kind}\ncascade_{name}{{instance=\"{instance}\"}} {value}");
+    }
+    for (name, value) in engine.store.tallies().iter() {
+        let name = format!("client_{name}_total");
+        let _ = writeln!(
+            text,
+            "# TYPE cascade_{name} counter\ncascade_{name}{{instance=\"{instance}\"}} {value}"
+        );
     }
     let gauges = [
         ("blocks", engine.store.catalog.len() as u64),

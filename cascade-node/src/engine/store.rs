@@ -20,6 +20,7 @@ use cascade_core::segment::Segment;
 use cascade_core::slot::{Event, Line, SlotRef, State};
 use cascade_core::stored::{Book, ExtentWords};
 use cascade_core::sync::Ordering;
+use cascade_core::tally::Totals;
 use cascade_core::touch::Touch;
 
 use super::counters::Counters;
@@ -39,6 +40,8 @@ pub struct Store {
     pub(super) catalog: Catalog,
     pub(super) policy: Box<dyn Policy>,
     pub(super) counters: Counters,
+    /// What clients counted that have left.
+    former_tallies: Totals,
     /// Pages whose claims are looked at: all that have an owner.
     pub(super) pages: Vec<u16>,
     pub(super) granted: HashMap<u16, HashSet<SlotRef>>,
@@ -100,6 +103,7 @@ impl Store {
             catalog: Catalog::new(),
             policy,
             counters: Counters::default(),
+            former_tallies: Totals::default(),
             pages: Vec::new(),
             granted: HashMap::new(),
             near: HashMap::new(),
@@ -151,6 +155,7 @@ impl Store {
     /// The client with this page is dead: its claims are void, what it was granted comes back.
     pub fn forget(&mut self, page: u16) {
         if let Some(shared) = self.segment.page(page) {
+            self.former_tallies = self.former_tallies.and(&shared.tallies().totals());
             // Its hazards and holds go first, so that nothing of its own keeps its slots lingering.
             shared.clear();
         }
@@ -163,6 +168,12 @@ impl Store {
         self.unkeep_all_of(page);
         self.pages.retain(|&other| other != page);
         self.settle();
+    }
+
+    /// What all clients counted: those that are there, since they attached, and those that left since this node took them in.
+    pub fn tallies(&self) -> Totals {
+        let pages = self.pages.iter().filter_map(|&page| self.segment.page(page));
+        pages.fold(self.former_tallies, |sum, page| sum.and(&page.tallies().totals()))
     }
 
     /// A chunk has memory behind it from now on.

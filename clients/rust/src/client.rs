@@ -10,14 +10,15 @@ use crate::error::Error;
 use crate::mapping::ForkMarker;
 use crate::sleep::{SLICE, Sleep};
 use crate::socket;
-use crate::stats::{Count, Counters, Stats};
+use crate::stats::Stats;
 use arc_swap::{ArcSwap, Guard};
 use cascade_core::place::DEFAULT_INSTANCE;
+use cascade_core::tally::{Tally, Totals};
 use cascade_core::wire::Frame;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Looks at shared memory before going to sleep: an answer of a node that is awake comes sooner than a sleep begins.
@@ -42,7 +43,8 @@ struct Shared {
     current: ArcSwap<Attachment>,
     marker: Arc<ForkMarker>,
     sleep: Sleep,
-    counters: Counters,
+    /// What was counted in pages that were given up.
+    former: Mutex<Totals>,
     paths: Vec<PathBuf>,
     retry: Mutex<Retry>,
     looked_ns: AtomicU64,
@@ -89,7 +91,7 @@ impl Client {
             current: ArcSwap::from_pointee(attachment),
             marker,
             sleep,
-            counters: Counters::default(),
+            former: Mutex::default(),
             paths: sockets,
             retry: Mutex::new(Retry { next_ns: 0, pause_ns: PAUSE_NS.0 }),
             looked_ns: AtomicU64::new(0),
@@ -97,9 +99,14 @@ impl Client {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// What this client counted.
+    /// What this client counted; in a forked child, nothing.
     pub fn stats(&self) -> Stats {
-        self.shared.counters.read()
+        if self.check_fork().is_err() {
+            return Stats::default();
+        }
+        // In this order: who attaches anew swaps and adds up under the lock.
+        let former = self.former();
+        former.and(&self.shared.current.load().page().tallies().totals()).into()
     }
 
     /// What the node says of itself, as JSON.
@@ -149,8 +156,8 @@ impl Client {
         Ok(())
     }
 
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.shared.counters
+    fn former(&self) -> MutexGuard<'_, Totals> {
+        self.shared.former.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[inline]
@@ -187,7 +194,7 @@ impl Client {
             }
             std::hint::spin_loop();
         }
-        self.counters().add(Count::Waits, 1);
+        attachment.tally(Tally::Waits, 1);
         let mut found = None;
         loop {
             let stale = attachment.is_stale() || attachment.link.load().has_hung_up();
@@ -255,7 +262,7 @@ impl Client {
         let attached = self.attach_again(&attachment, Deadline::after(patience));
         if attached.is_ok() {
             retry.pause_ns = PAUSE_NS.0;
-            self.counters().add(Count::Reattaches, 1);
+            shared.current.load().tally(Tally::Reattaches, 1);
         } else {
             retry.next_ns = now_ns() + retry.pause_ns;
             retry.pause_ns = (2 * retry.pause_ns).min(PAUSE_NS.1);
@@ -275,7 +282,10 @@ impl Client {
         } else {
             let next = settle_in(welcome, &shared.paths, &shared.marker, deadline)?;
             shared.sleep.watch(&next, &next.link.load())?;
+            let mut former = self.former();
             let before = shared.current.swap(Arc::new(next));
+            *former = former.and(&before.page().tallies().totals());
+            drop(former);
             shared.sleep.unwatch(&before.link.load());
         }
         Ok(())

@@ -10,11 +10,11 @@ use crate::error::Error;
 use crate::mapping::Extent;
 use crate::outcome::{Committed, Lineage, Refusal, Reserved};
 use crate::pending::Pending;
-use crate::stats::Count;
 use cascade_core::checksum::Crc32c;
 use cascade_core::piece::{PieceId, PieceMeta, seal};
 use cascade_core::request::{Request, Ticket, Verdict};
 use cascade_core::slot::SlotRef;
+use cascade_core::tally::Tally;
 use std::io::IoSlice;
 use std::sync::Arc;
 
@@ -119,7 +119,7 @@ impl Client {
                 Ok(_) => Refusal::NoRoom,
                 Err(error) => return Err(error),
             };
-            return Ok(self.refused(refusal));
+            return Ok(refused(attachment, refusal));
         }
     }
 
@@ -147,7 +147,7 @@ impl Client {
     /// A slot that was handed out ahead, or the refusal that no asking would change.
     fn take(&self, attachment: &Arc<Attachment>, len_bytes: u64) -> Option<Reserved> {
         let Some(slot_bytes) = attachment.segment().geometry().slot_bytes(len_bytes) else {
-            return Some(self.refused(Refusal::TooLarge));
+            return Some(refused(attachment, Refusal::TooLarge));
         };
         let lane = attachment.page().lane_for(slot_bytes)?;
         while let Some(slot) = lane.take() {
@@ -160,11 +160,11 @@ impl Client {
         }
         None
     }
+}
 
-    fn refused(&self, refusal: Refusal) -> Reserved {
-        self.counters().add(Count::Refused, 1);
-        Reserved::Refused(refusal)
-    }
+fn refused(attachment: &Attachment, refusal: Refusal) -> Reserved {
+    attachment.tally(Tally::Refused, 1);
+    Reserved::Refused(refusal)
 }
 
 impl Fill {
@@ -291,8 +291,8 @@ impl Fill {
         match posted {
             Ok(posted) => {
                 self.is_open = false;
-                self.client.counters().add(Count::Puts, 1);
-                self.client.counters().add(Count::BytesIn, self.extent.len() as u64);
+                self.attachment.tally(Tally::Puts, 1);
+                self.attachment.tally(Tally::BytesIn, self.extent.len() as u64);
                 Ok(posted)
             }
             Err(error) => Err(Uncommitted { error, fill: Some(self) }),

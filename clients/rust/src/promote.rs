@@ -8,10 +8,10 @@ use crate::error::Error;
 use crate::inquiry::{Inquiry, Reply};
 use crate::outcome::{Lookup, Reason};
 use crate::questions::About;
-use crate::stats::Count;
 use cascade_core::key::BlockKey;
 use cascade_core::request::{Request, Ticket, Verdict};
 use cascade_core::rule::Share;
+use cascade_core::tally::Tally;
 use std::sync::Arc;
 
 /// A chain that is being brought into memory. Dropping it gives it up; what is under way is brought all the same.
@@ -101,10 +101,10 @@ impl Promotion {
             _ => None,
         };
         let client = inquiry.client.clone();
-        client.counters().add(Count::Promotions, 1);
-        client.counters().add(Count::PromotedBlocks, reply.located.memory_blocks as u64);
+        inquiry.attachment.tally(Tally::Promotions, 1);
+        inquiry.attachment.tally(Tally::PromotedBlocks, reply.located.memory_blocks as u64);
         if let Some(reason) = reason {
-            client.counters().miss(reason);
+            inquiry.attachment.tally_miss(reason);
         }
         Self {
             client,

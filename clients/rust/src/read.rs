@@ -5,8 +5,8 @@ use crate::claim::Claim;
 use crate::client::Client;
 use crate::error::Error;
 use crate::outcome::{Lookup, Reason};
-use crate::stats::Count;
 use cascade_core::piece::PieceId;
+use cascade_core::tally::Tally;
 use std::io::IoSliceMut;
 use std::sync::Arc;
 
@@ -90,7 +90,7 @@ impl Client {
             attachment.release(&claim);
             return Ok(self.miss(&attachment, Reason::PinBudget));
         }
-        self.counters().add(Count::Hits, 1);
+        attachment.tally(Tally::Hits, 1);
         Ok(Lookup::Hit(View { attachment: Arc::clone(&attachment), claim }))
     }
 
@@ -129,13 +129,13 @@ impl Client {
             attachment.post_suspicion(claim.slot);
             return self.miss(attachment, Reason::Corrupt);
         }
-        self.counters().add(Count::Hits, 1);
-        self.counters().add(Count::BytesOut, len as u64);
+        attachment.tally(Tally::Hits, 1);
+        attachment.tally(Tally::BytesOut, len as u64);
         Lookup::Hit(len)
     }
 
     pub(crate) fn miss<T>(&self, attachment: &Attachment, reason: Reason) -> Lookup<T> {
-        self.counters().miss(reason);
+        attachment.tally_miss(reason);
         if reason == Reason::Absent {
             self.look_around(attachment);
         }

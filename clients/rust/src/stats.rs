@@ -1,34 +1,12 @@
-//! What a client counts about itself: relaxed, in stripes, so that counting costs a hit next to nothing.
+//! What a client counts about itself: in its page, where the node sees it too, and here what pages held that were given up.
 
+use crate::attachment::Attachment;
 use crate::cells::stripe;
 use crate::outcome::Reason;
-use std::sync::atomic::{AtomicU64, Ordering};
+use cascade_core::tally::{Tally, Totals};
 
-const STRIPES: usize = 16;
-const COUNTERS: usize = 16;
-
-/// What is counted; the order is that of [`Stats`].
-#[derive(Clone, Copy)]
-pub(crate) enum Count {
-    Hits,
-    BytesOut,
-    MissesAbsent,
-    MissesCorrupt,
-    MissesPinBudget,
-    MissesTooShort,
-    MissesExpired,
-    MissesDeclined,
-    MissesFenced,
-    Promotions,
-    PromotedBlocks,
-    Puts,
-    BytesIn,
-    Refused,
-    Waits,
-    Reattaches,
-}
-
-/// Counters of one client since it connected. Each only grows; together they are no snapshot of one moment.
+/// Counters of one client since it connected. Each only grows; together they are no snapshot of one moment. What a call counts
+/// that is under way while the client attaches to another segment may be lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -66,56 +44,47 @@ pub struct Stats {
     pub reattaches: u64,
 }
 
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Stripe([AtomicU64; COUNTERS]);
-
-/// The counters behind [`Stats`].
-#[derive(Debug, Default)]
-pub(crate) struct Counters([Stripe; STRIPES]);
-
-impl Counters {
-    #[inline]
-    pub(crate) fn add(&self, count: Count, n: u64) {
-        self.0[stripe() % STRIPES].0[count as usize].fetch_add(n, Ordering::Relaxed);
-    }
-
-    pub(crate) fn miss(&self, reason: Reason) {
-        let count = match reason {
-            Reason::Absent => Count::MissesAbsent,
-            Reason::Corrupt => Count::MissesCorrupt,
-            Reason::PinBudget => Count::MissesPinBudget,
-            Reason::Expired => Count::MissesExpired,
-            Reason::Declined => Count::MissesDeclined,
-            Reason::Fenced => Count::MissesFenced,
-            Reason::TooShort { .. } => Count::MissesTooShort,
-        };
-        self.add(count, 1);
-    }
-
-    pub(crate) fn read(&self) -> Stats {
-        let sum = |count: Count| {
-            self.0.iter().map(|stripe| stripe.0[count as usize].load(Ordering::Relaxed)).sum::<u64>()
-        };
-        Stats {
-            hits: sum(Count::Hits),
-            bytes_out: sum(Count::BytesOut),
-            misses_absent: sum(Count::MissesAbsent),
-            misses_corrupt: sum(Count::MissesCorrupt),
-            misses_pin_budget: sum(Count::MissesPinBudget),
-            misses_too_short: sum(Count::MissesTooShort),
-            misses_expired: sum(Count::MissesExpired),
-            misses_declined: sum(Count::MissesDeclined),
-            misses_fenced: sum(Count::MissesFenced),
-            promotions: sum(Count::Promotions),
-            promoted_blocks: sum(Count::PromotedBlocks),
-            puts: sum(Count::Puts),
-            bytes_in: sum(Count::BytesIn),
-            refused: sum(Count::Refused),
-            waits: sum(Count::Waits),
-            reattaches: sum(Count::Reattaches),
+impl From<Totals> for Stats {
+    fn from(totals: Totals) -> Self {
+        Self {
+            hits: totals.get(Tally::Hits),
+            bytes_out: totals.get(Tally::BytesOut),
+            misses_absent: totals.get(Tally::MissesAbsent),
+            misses_corrupt: totals.get(Tally::MissesCorrupt),
+            misses_pin_budget: totals.get(Tally::MissesPinBudget),
+            misses_too_short: totals.get(Tally::MissesTooShort),
+            misses_expired: totals.get(Tally::MissesExpired),
+            misses_declined: totals.get(Tally::MissesDeclined),
+            misses_fenced: totals.get(Tally::MissesFenced),
+            promotions: totals.get(Tally::Promotions),
+            promoted_blocks: totals.get(Tally::PromotedBlocks),
+            puts: totals.get(Tally::Puts),
+            bytes_in: totals.get(Tally::BytesIn),
+            refused: totals.get(Tally::Refused),
+            waits: totals.get(Tally::Waits),
+            reattaches: totals.get(Tally::Reattaches),
         }
     }
 }
 
-const _: () = assert!(Count::Reattaches as usize + 1 == COUNTERS);
+impl Attachment {
+    /// Counts. Not in a forked child: the page is not mapped there.
+    #[inline]
+    pub(crate) fn tally(&self, tally: Tally, n: u64) {
+        self.page().tallies().add(stripe(), tally, n);
+    }
+
+    /// Counts a miss.
+    pub(crate) fn tally_miss(&self, reason: Reason) {
+        let tally = match reason {
+            Reason::Absent => Tally::MissesAbsent,
+            Reason::Corrupt => Tally::MissesCorrupt,
+            Reason::PinBudget => Tally::MissesPinBudget,
+            Reason::Expired => Tally::MissesExpired,
+            Reason::Declined => Tally::MissesDeclined,
+            Reason::Fenced => Tally::MissesFenced,
+            Reason::TooShort { .. } => Tally::MissesTooShort,
+        };
+        self.tally(tally, 1);
+    }
+}

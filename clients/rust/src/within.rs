@@ -45,7 +45,10 @@ impl Client {
         // Of one block, its last one is all that is needed.
         let share = Share::new(id.rank, id.group).under(Rule::LastState);
         let promotion = match self.promote(&[id.key], &[share], deadline) {
-            Err(Error::Deadline) => return Ok(self.miss_counted(Reason::Expired)),
+            Err(Error::Deadline) => {
+                self.current()?.tally_miss(Reason::Expired);
+                return Ok(Lookup::Miss(Reason::Expired));
+            }
             promotion => promotion?,
         };
         match (promotion.blocks(), promotion.reason()) {
@@ -53,10 +56,5 @@ impl Client {
             // Kept there while it is read.
             _ => self.get_into_vectored(id, targets),
         }
-    }
-
-    fn miss_counted<T>(&self, reason: Reason) -> Lookup<T> {
-        self.counters().miss(reason);
-        Lookup::Miss(reason)
     }
 }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use cascade_client::{Client, Committed, Deadline, Error, Lineage, Lookup, Reserved, Stored, Verdict};
+use cascade_client::{Client, Committed, Deadline, Error, Lineage, Lookup, Reserved, Stats, Stored, Verdict};
 use cascade_core::page::COMPLETIONS;
 use std::io::Read;
 use std::os::unix::net::UnixListener;
@@ -170,7 +170,8 @@ fn another_segment_is_taken_up_and_old_views_keep_theirs() {
     let _ = client.put_wait(&id(1), Lineage::FIRST, &bytes(1, 4096), soon()).unwrap();
     let Reserved::Fill(fill) = client.reserve(4096, soon()).unwrap() else { panic!("no slot") };
     let view = client.pin(&id(1)).unwrap().hit().unwrap();
-    let before = client.segment_id().unwrap();
+    let (before, puts) = (client.segment_id().unwrap(), client.stats().puts);
+    assert!(puts > 0);
     let _old = node.begin_anew();
 
     assert_eq!(
@@ -178,6 +179,7 @@ fn another_segment_is_taken_up_and_old_views_keep_theirs() {
         Committed::Fresh
     );
     assert_ne!(client.segment_id().unwrap(), before);
+    assert_eq!(client.stats().puts, puts + 1, "what was counted in the former page stays");
     assert!(!client.contains(&id(1)).unwrap());
     assert!(view.verify().unwrap());
     let refused = fill.commit(&id(3), Lineage::FIRST, soon()).unwrap_err();
@@ -213,7 +215,8 @@ fn a_forked_child_gets_the_error_and_leaves_the_parents_claims_alone() {
         let refused = matches!(get, Err(Error::Forked))
             && matches!(view.verify(), Err(Error::Forked))
             && matches!(client.pin(&id(1)), Err(Error::Forked))
-            && matches!(client.reserve(1, Deadline::NOW), Err(Error::Forked));
+            && matches!(client.reserve(1, Deadline::NOW), Err(Error::Forked))
+            && client.stats() == Stats::default();
         drop((view, fill, client));
         // SAFETY: ends the child without running what belongs to the parent.
         unsafe { libc::_exit(if refused { 0 } else { 1 }) };
