@@ -110,6 +110,14 @@ class Node:
             self._process.communicate()
             self._process = None
 
+    def stop(self) -> None:
+        """Ends it as a batch system does (SIGTERM), and waits: its segment is gone, its store is not."""
+        assert self._process is not None, "the node runs"
+        self._process.terminate()
+        self._process.communicate()
+        assert self._process.returncode == 0, self.log()
+        self._process = None
+
     def freeze(self) -> None:
         """Stops it in its tracks, until `thaw`."""
         os.kill(self.pid, signal.SIGSTOP)

@@ -33,7 +33,7 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Kind {
-    /// The Python wheel, with the node and the shared-memory tier inside.
+    /// The Python wheel, with the node and its tiers inside.
     Wheel(wheel::Args),
 }
 

@@ -1,6 +1,6 @@
-//! `cargo xtask dist wheel`: the Python client with the node and the shared-memory tier inside, for any Linux since 2018.
+//! `cargo xtask dist wheel`: the Python client with the node and its tiers inside, for any Linux since 2018.
 //!
-//! One wheel for all Pythons (abi3) and for glibc 2.28 and later: zig links the client, the node and the tier alike against
+//! One wheel for all Pythons (abi3) and for glibc 2.28 and later: zig links the client, the node and the tiers alike against
 //! that glibc, and auditwheel has to agree before the wheel counts as built. What is tested is what is handed out.
 
 use std::fs;
@@ -18,8 +18,9 @@ const GLIBC: (u32, u32) = (2, 28);
 const BUNDLE: &str = "clients/python/cascade_kv/_bundle";
 
 /// The programs and tiers that need no library of a site.
-const PACKAGES: [&str; 2] = ["cascade-node", "cascade-tier-shm"];
-const CARRIED: [(&str, &str); 2] = [("cascade-node", "bin"), ("libcascade_tier_shm.so", "lib")];
+const PACKAGES: [&str; 3] = ["cascade-node", "cascade-tier-shm", "cascade-tier-lustre"];
+const CARRIED: [(&str, &str); 3] =
+    [("cascade-node", "bin"), ("libcascade_tier_shm.so", "lib"), ("libcascade_tier_lustre.so", "lib")];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -78,7 +79,7 @@ pub(crate) fn node_in(folder: &Path) -> PathBuf {
     folder.join("cascade_kv/_bundle/bin/cascade-node")
 }
 
-/// Builds the node and the tier, and lays them where maturin packs them.
+/// Builds the node and the tiers, and lays them where maturin packs them.
 fn carry(tools: &Venv, target: &str) -> Result {
     let packages = PACKAGES.iter().flat_map(|package| ["-p", package]);
     slim(tools.run("cargo-zigbuild"))

@@ -117,7 +117,7 @@ pub enum Action {
         piece: PieceId,
         /// The piece's checksum: CRC32C over the core's [`seal`](piece::seal) and the bytes. Kept beside the bytes.
         checksum: u32,
-        /// Where its block stands in its chain. Kept beside the bytes; [`News`] tells it.
+        /// Where its block stands in its chain. Kept beside the bytes; [`News`](crate::News) tells it.
         place: Place,
     },
     /// Read a piece. Completes with `CORRUPT` unless piece, length and checksum are those that were stored; the target is

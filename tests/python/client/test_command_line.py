@@ -61,7 +61,8 @@ def test_the_wheel_carries_a_node_that_finds_its_tiers() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CASCADE_")}
     listed = subprocess.run([script, "plugins", "--json"], env=environment, capture_output=True, text=True)
     assert listed.returncode == 0, listed.stderr
-    assert str(BUNDLE / "lib" / "libcascade_tier_shm.so") in listed.stdout
+    for tier in ("shm", "lustre"):
+        assert str(BUNDLE / "lib" / f"libcascade_tier_{tier}.so") in listed.stdout
 
 
 @pytest.mark.skipif(BUNDLE.exists(), reason="this installation carries a node")
