@@ -13,7 +13,7 @@ pub use block::Piece;
 use crate::key::BlockKey;
 use crate::piece::PieceId;
 use crate::policy::BlockId;
-use crate::residency::{self, Event, Residency};
+use crate::residency::{self, Event, Residency, StoredId};
 use crate::slot::SlotRef;
 use alloc::vec::Vec;
 use block::{Block, NONE};
@@ -143,6 +143,14 @@ impl Catalog {
     /// The event has no place in what was found; nothing changed.
     pub fn step(&mut self, id: &PieceId, event: Event) -> Result<Residency, Refused> {
         self.apply(id, event).map(|moved| moved.residency)
+    }
+
+    /// A lower tier turns out to have a piece, under this number: the block of it.
+    ///
+    /// # Errors
+    /// As [`Catalog::step`].
+    pub fn found(&mut self, id: &PieceId, stored: StoredId) -> Result<BlockId, Refused> {
+        self.apply(id, Event::Found { stored }).map(|moved| BlockId(moved.block))
     }
 
     /// Where the copies of a piece lie.
@@ -352,7 +360,6 @@ impl Catalog {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::residency::StoredId;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::vec::Vec;

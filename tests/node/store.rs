@@ -5,7 +5,9 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use support::node::{pause, remove_segment};
 use support::seed::number;
@@ -212,6 +214,50 @@ fn warm_brings_what_was_stored_last_into_empty_memory() {
     assert_eq!(hits as u64, report["done"].as_u64().unwrap());
 }
 
+/// What the node says of a drain by itself: everything that it has is below, and nothing new is admitted.
+fn drained(node: &Node, client: &mut Actor) {
+    until("the node drains", || (node.status()["draining"] == true).then_some(()));
+    until("all is written", || (node.counter("demoted_pieces") == 100).then_some(()));
+    client.expect("patience 1000", "ok");
+    // What was granted before may still come; then there is no more.
+    let refused = (9000..9100).find(|n| client.ask(&format!("put_wait {n}")).starts_with("refused"));
+    assert!(refused.is_some() && node.counter("refused_draining") > 0);
+    client.expect("get 7", "hit");
+}
+
+#[test]
+fn a_signal_begins_a_drain_and_the_node_serves_on() {
+    let folder = Scratch::new();
+    let node = start(setup("signal", &folder));
+    let mut client = node.actor();
+    put(&mut client, 0..100);
+    kill_process(node.pid(), Signal::USR1).expect("one's own child can be signalled");
+    drained(&node, &mut client);
+}
+
+#[test]
+fn a_drain_begins_by_itself_before_the_end_of_the_job() {
+    let folder = Scratch::new();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    // Ten seconds before the last five of the job: six from now.
+    let setup = setup("job-end", &folder).set("flow.drain_before_end_s=10");
+    let node = start(setup.env("SLURM_JOB_END_TIME", (now + 21).to_string()));
+    let mut client = node.actor();
+    put(&mut client, 0..100);
+    drained(&node, &mut client);
+}
+
+#[test]
+fn a_drain_waits_until_the_end_of_the_job_is_near() {
+    let folder = Scratch::new();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let node = start(setup("job-begin", &folder).env("SLURM_JOB_END_TIME", (now + 3600).to_string()));
+    let mut client = node.actor();
+    put(&mut client, 0..10);
+    pause(500);
+    assert_eq!(node.status()["draining"], false);
+}
+
 /// Faults of a node's file system, by the control file that the tier looks at.
 struct Faults {
     file: PathBuf,
@@ -359,7 +405,8 @@ fn a_full_disk_turns_the_tier_read_only_until_there_is_room() {
 #[test]
 fn a_slow_store_declines_what_would_come_too_late_and_brings_what_comes_in_time() {
     let faults = Faults::new();
-    let (node, mut client) = filled(faults.setup("slow"));
+    // Slow is not hung.
+    let (node, mut client) = filled(faults.setup("slow").set("flow.hang_ms=60000"));
     let below: Vec<u64> = FIRST.filter(|n| client.ask(&format!("get {n}")) != "hit").collect();
     faults.are(&json!([{"on": ["read"], "fault": {"bytes_per_s": 200_000}}]));
     // Two are waited for, so the node knows how slow it is.

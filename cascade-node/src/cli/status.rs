@@ -67,14 +67,28 @@ fn page(status: &Value) -> String {
         (
             "evictions",
             format!(
-                "{} blocks evicted, {} dropped",
+                "{} blocks evicted, {} of them lost to all tiers, {} dropped",
                 number("/counters/evicted_blocks"),
+                number("/counters/evicted_undemoted_blocks"),
                 number("/counters/dropped_blocks")
             ),
         ),
         ("corrupt", number("/counters/corrupt_pieces").to_string()),
     ];
-    rows.iter().map(|(name, value)| format!("{name:10}{value}\n")).collect()
+    let rows = rows.into_iter().chain(lower_tiers(status));
+    rows.map(|(name, value)| format!("{name:10}{value}\n")).collect()
+}
+
+/// A row for each tier below memory.
+fn lower_tiers(status: &Value) -> impl Iterator<Item = (&str, String)> {
+    let tiers = status.pointer("/tiers").and_then(Value::as_object).into_iter().flatten();
+    tiers.filter(|(_, tier)| tier.get("state").is_some()).map(|(name, tier)| {
+        let number = |name: &str| tier.get(name).and_then(Value::as_u64).unwrap_or(0);
+        let state = tier.get("state").and_then(Value::as_str).unwrap_or("?").replace('_', " ");
+        let content = format!("{} pieces, {}", number("pieces"), Bytes(number("bytes")).rounded());
+        let moving = format!("{} going down, {} coming up", number("demoting"), number("promoting"));
+        (name.as_str(), format!("{state}: {content}; {moving}"))
+    })
 }
 
 /// Hits and misses of all clients.
@@ -95,5 +109,12 @@ mod tests {
     #[test]
     fn an_answer_without_its_fields_still_makes_a_page() {
         assert!(page(&Value::Null).contains("memory"));
+    }
+
+    #[test]
+    fn a_lower_tier_has_a_row_with_its_state() {
+        let tier = serde_json::json!({ "state": "read_only", "pieces": 3, "bytes": 3 << 20, "demoting": 1 });
+        let page = page(&serde_json::json!({ "tiers": { "shm": {}, "lustre": tier } }));
+        assert!(page.contains("lustre    read only: 3 pieces, 3 MiB; 1 going down, 0 coming up\n"), "{page}");
     }
 }

@@ -258,9 +258,8 @@ impl Store {
     fn enter_stored(&mut self, id: &PieceId, copy: Copy) -> StoredId {
         // The book wants the block, and the catalog the number: so the number first.
         let stored = self.stored.insert(BlockId(u32::MAX), copy);
-        let found = self.catalog.step(id, Event::Found { stored });
-        debug_assert!(found.is_ok(), "{found:?}");
-        let block = self.catalog.known(&id.key).expect("just found");
+        let block =
+            self.catalog.found(id, stored).expect("whoever calls this has looked where the piece lies");
         self.stored.place(stored, block);
         stored
     }

@@ -280,6 +280,12 @@ impl Engine {
         let until_ns = deadline_ns.clamp(now_ns + KEEP_NS.start(), now_ns + KEEP_NS.end());
         self.store.keep_until(page, ticket, until_ns);
         self.store.counters.promoted_chains += 1;
+        if verdict == Verdict::Promoted
+            && let Some(tail) = asked.survey.tail()
+        {
+            // Who got a part of a chain often wants the next.
+            self.store.goes_on_from(&tail.key);
+        }
         self.tell(asked, verdict, Located::in_memory(blocks));
     }
 

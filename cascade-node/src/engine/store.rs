@@ -378,6 +378,13 @@ impl Store {
         self.chain.len()
     }
 
+    /// Notes that a chain was used up to this block, for who reads on from there.
+    pub(super) fn goes_on_from(&mut self, tail: &BlockKey) {
+        if self.matched_tails.len() < MATCHED_TAILS_MAX && self.stored.children(tail).next().is_some() {
+            self.matched_tails.push(*tail);
+        }
+    }
+
     /// Bytes of the slot that a piece lies in.
     pub(super) fn slot_bytes(&self, slot: SlotRef) -> u64 {
         self.segment.extent(slot.arena, slot.slot).map_or(0, |(_, slot_bytes)| slot_bytes)
