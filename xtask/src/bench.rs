@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: builds in release, measures, and on request keeps the raw output in `bench/runs/`.
 //!
-//! `engines` measures in a real vLLM: see `bench/engines.rs`. All other suites are verbs of cascade-bench; for `compare` the
-//! systems that Cascade is compared with are brought along: `bench/compare.rs`.
+//! `engines` measures in a real vLLM: see `bench/engines.rs`; `store` the engines of the file-system tier: `bench/store.rs`. All
+//! other suites are verbs of cascade-bench; for `compare` the systems that Cascade is compared with are brought along:
+//! `bench/compare.rs`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,15 +16,18 @@ use crate::workspace::{self, Metadata};
 
 mod compare;
 mod engines;
+mod store;
 
-/// The suite that is no verb of cascade-bench.
+/// The suite that runs in vLLM.
 const ENGINES: &str = "engines";
+/// The suite of the file-system tier.
+const STORE: &str = "store";
 /// The suite that needs other systems, and whose kept output gets a table and a chart.
 const COMPARE: &str = "compare";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to measure: `engines`, or a verb of cascade-bench, as `local`.
+    /// What to measure: `engines`, `store`, or a verb of cascade-bench, as `local`.
     suite: String,
 
     /// Print the result as one JSON object.
@@ -43,6 +47,7 @@ pub(crate) fn run(args: &Args) -> Result {
     let bench = match args.suite.as_str() {
         ENGINES => engines::driver()?,
         COMPARE => compare::with_peers(verb(COMPARE)?, &args.rest),
+        STORE => store::driver(&args.rest)?,
         suite => verb(suite)?,
     };
     if !args.json && !args.keep {

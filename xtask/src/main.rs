@@ -49,6 +49,7 @@ Examples:
   cargo xtask fuzz canary --seconds 10
   cargo xtask bench local --keep      measure, and keep the raw output in bench/runs/
   cargo xtask bench compare --keep    beside Redis, HDF5 and LMCache; a table and a chart beside the output
+  cargo xtask bench store --json      the file-system tier beside fio
   cargo xtask bench engines --json    a real vLLM with Cascade, beside vLLM alone and LMCache's server
   cargo xtask dist laptop             node, plugins and configuration in one folder
   cargo xtask dist wheel              the Python wheel, with the node inside";

@@ -154,7 +154,20 @@ fn main() -> Result<()> {
     if arguments.json {
         let surroundings = Surroundings::of(&arguments.directory)?;
         let (mib, depth) = (arguments.mib, arguments.depth);
-        let report = serde_json::json!({ "fio": fio, "mib": mib, "depth": depth, "place": surroundings, "rows": rows });
+        let ratio = |workload| {
+            let is_it = |row: &&Row| row.workload == workload && row.engine == "io_uring";
+            rows.iter().find(is_it).map(|row| row.ratio)
+        };
+        let report = serde_json::json!({
+            "cold_read_2mib_ratio": ratio("read_2mib"),
+            "cold_read_10mib_ratio": ratio("read_10mib"),
+            "demote_ratio": ratio("write_2mib"),
+            "fio": fio,
+            "mib": mib,
+            "depth": depth,
+            "place": surroundings,
+            "rows": rows,
+        });
         println!("{report}");
     }
     Ok(())
