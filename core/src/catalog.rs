@@ -11,6 +11,7 @@ mod block;
 pub use block::Piece;
 
 use crate::key::BlockKey;
+use crate::numbers::Numbers;
 use crate::piece::PieceId;
 use crate::policy::BlockId;
 use crate::residency::{self, Event, Residency, StoredId};
@@ -19,7 +20,7 @@ use alloc::vec::Vec;
 use block::{Block, NONE};
 use core::hash::BuildHasher;
 use core::mem::size_of;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 
 /// What became of an insertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ struct Moved {
 pub struct Catalog {
     blocks: Vec<Block>,
     free: Vec<u32>,
-    by_key: HashTable<u32>,
+    by_key: Numbers,
     hasher: DefaultHashBuilder,
     pieces: usize,
     resident: usize,
@@ -99,7 +100,8 @@ impl Catalog {
     /// Bytes of memory that the book takes, without the pieces past the first of each block.
     pub fn memory_bytes(&self) -> usize {
         self.blocks.capacity() * size_of::<Block>()
-            + (self.free.capacity() + self.by_key.capacity()) * size_of::<u32>()
+            + self.free.capacity() * size_of::<u32>()
+            + self.by_key.memory_bytes()
     }
 
     /// A slot holds a piece of the block that comes after `parent` ([`BlockKey::ROOT`] for the first of a chain).
@@ -281,7 +283,7 @@ impl Catalog {
     }
 
     fn find(&self, key: &BlockKey) -> Option<u32> {
-        self.by_key.find(self.hash(key), |&b| self.blocks[b as usize].key == *key).copied()
+        self.by_key.find(self.hash(key), |&b| self.blocks[b as usize].key == *key)
     }
 
     fn hash(&self, key: &BlockKey) -> u64 {
@@ -301,7 +303,7 @@ impl Catalog {
             }
         };
         let (blocks, hasher) = (&self.blocks, &self.hasher);
-        self.by_key.insert_unique(hasher.hash_one(key), at, |&b| hasher.hash_one(blocks[b as usize].key));
+        self.by_key.insert(hasher.hash_one(key), at, |&b| hasher.hash_one(blocks[b as usize].key));
         at
     }
 
@@ -350,7 +352,7 @@ impl Catalog {
             return;
         }
         let hash = self.hash(&known.key);
-        if let Ok(entry) = self.by_key.find_entry(hash, |&b| b == block) {
+        if let Some(entry) = self.by_key.find_entry(hash, |&b| b == block) {
             entry.remove();
             self.free.push(block);
         }
@@ -435,7 +437,7 @@ mod tests {
         assert!(matches!(catalog.evict(&parent), Evicted::Block(_)), "what is below holds nothing above it");
         assert_eq!(catalog.by_key.len(), 1);
         assert!(catalog.step(&child, Event::Withdraw).is_ok());
-        assert!(catalog.by_key.is_empty());
+        assert_eq!(catalog.by_key.len(), 0);
     }
 
     #[test]

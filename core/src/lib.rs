@@ -27,6 +27,7 @@ pub mod hazard;
 pub mod index;
 pub mod key;
 pub mod margin;
+mod numbers;
 pub mod pace;
 pub mod page;
 pub mod piece;

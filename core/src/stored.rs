@@ -7,12 +7,13 @@
 //! Pinned by `core/tests/stored.rs` against a plain model.
 
 use crate::key::BlockKey;
+use crate::numbers::Numbers;
 use crate::policy::BlockId;
 pub use crate::residency::StoredId;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use core::mem::size_of;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 
 /// The number of no copy.
 const NONE: u32 = u32::MAX;
@@ -73,7 +74,7 @@ pub struct Book {
     entries: Vec<Entry>,
     free: Vec<u32>,
     /// The first copy of each parent's children.
-    first_children: HashTable<u32>,
+    first_children: Numbers,
     hasher: DefaultHashBuilder,
     len: usize,
     bytes: u64,
@@ -110,7 +111,8 @@ impl Book {
     /// Bytes of memory that the book takes.
     pub fn memory_bytes(&self) -> usize {
         self.entries.capacity() * size_of::<Entry>()
-            + (self.free.capacity() + self.first_children.capacity()) * size_of::<u32>()
+            + self.free.capacity() * size_of::<u32>()
+            + self.first_children.memory_bytes()
     }
 
     /// A tier has a piece of `block`.
@@ -190,7 +192,7 @@ impl Book {
 
     fn first_child(&self, parent: &BlockKey) -> Option<u32> {
         let is_it = |&at: &u32| self.entries[at as usize].parent == *parent;
-        self.first_children.find(self.hasher.hash_one(parent), is_it).copied()
+        self.first_children.find(self.hasher.hash_one(parent), is_it)
     }
 
     fn link(&mut self, at: u32) {
@@ -207,7 +209,7 @@ impl Book {
             }
             None => {
                 let rehash = |&other: &u32| hasher.hash_one(entries[other as usize].parent);
-                self.first_children.insert_unique(hash, at, rehash);
+                self.first_children.insert(hash, at, rehash);
                 (self.entries[at as usize].next, self.entries[at as usize].previous) = (NONE, NONE);
             }
         }
@@ -223,7 +225,7 @@ impl Book {
             return;
         }
         // The first of its parent's: another takes its place in the table, or the place goes.
-        if let Ok(mut first) =
+        if let Some(mut first) =
             self.first_children.find_entry(self.hasher.hash_one(parent), |&first| first == at)
         {
             if next == NONE {
