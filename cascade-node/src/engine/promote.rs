@@ -125,6 +125,11 @@ impl Promotions {
         !self.wishes.is_empty() || !self.loads.is_empty()
     }
 
+    /// When the next wish comes too late.
+    pub(super) fn next_deadline_ns(&self) -> Option<NowNs> {
+        self.wishes.values().map(|open| open.wish.deadline_ns).min()
+    }
+
     /// Whether somebody waits.
     pub(super) fn is_waited_for(&self) -> bool {
         self.order.first().is_some_and(|wish| self.wishes[wish].wish.urgency == Urgency::Waited)

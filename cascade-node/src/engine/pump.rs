@@ -398,7 +398,10 @@ impl Engine {
     fn patience(&self) -> Duration {
         let flows = self.lower.as_ref().is_some_and(Lower::is_busy) || self.jobs.is_busy();
         if self.clients.any_without_bell() || self.grants.waiting() > 0 || flows {
-            Duration::from_millis(5)
+            // Who waits for a tier is answered at the deadline, not at the next look.
+            let deadline_ns = self.lower.as_ref().and_then(|lower| lower.promotions.next_deadline_ns());
+            let left_ns = deadline_ns.map_or(u64::MAX, |deadline_ns| deadline_ns.saturating_sub(now_ns()));
+            Duration::from_millis(5).min(Duration::from_nanos(left_ns))
         } else if self.lower.is_some()
             || self.clients.any_unwatched()
             || !self.store.lingering.is_empty()
