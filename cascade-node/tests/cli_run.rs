@@ -280,3 +280,34 @@ fn top_prints_a_page_about_a_node_at_work() {
         serde_json::from_slice(&place.output(&["status", "--json"]).stdout).unwrap();
     assert_eq!((&status["traffic"]["hits"], &status["traffic"]["puts"]), (&1.into(), &1.into()));
 }
+
+#[test]
+fn what_was_put_is_matched_over_all_tiers_and_got() {
+    let Some(place) = Place::new("what_was_put_is_matched_over_all_tiers_and_got") else { return };
+    let _node = Node::start(place.program(&["run"]));
+    std::fs::write(place.folder.join("block"), "of a chain").unwrap();
+    assert_eq!(place.output(&["put", "@a", "block"]).status.code(), Some(0));
+    assert_eq!(
+        place.output(&["put", "@b", "block", "--parent", "@a", "--depth", "1"]).status.code(),
+        Some(0)
+    );
+    let said = |arguments: &[&str]| {
+        let output = place.output(arguments);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(said(&["match", "@a", "@b", "@c"]), (Some(0), "2 of 3 blocks\n".into()));
+    assert_eq!(said(&["match", "@c", "@a"]), (Some(3), "0 of 2 blocks\n".into()));
+    let answer: serde_json::Value =
+        serde_json::from_str(&said(&["match", "@a", "@c", "--json"]).1).expect("it is JSON");
+    let expected = serde_json::json!({ "blocks": 2, "matched_blocks": 1, "memory_blocks": 1, "tiers": [] });
+    assert_eq!(answer, expected);
+    for within in ["0", "5"] {
+        assert_eq!(said(&["get", "@b", "--within", within]), (Some(0), "of a chain".into()));
+        let missed = place.output(&["get", "@c", "--within", within]);
+        assert_eq!(
+            (missed.status.code(), stderr(&missed)),
+            (Some(3), "error: miss: it is not there\n".into())
+        );
+    }
+    assert_eq!(place.output(&["get", "@b", "--within", "soon"]).status.code(), Some(2));
+}
