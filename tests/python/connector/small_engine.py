@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import time
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ from cascade_kv.vllm.groups import Group, Groups
 from cascade_kv.vllm.link import Link
 from cascade_kv.vllm.messages import NULL_BLOCK
 from cascade_kv.vllm.namespace import Identity, Namespaces
+from cascade_kv.vllm.patience import Patience
 from cascade_kv.vllm.scheduler import SchedulerPart
 from cascade_kv.vllm.settings import Settings
 from cascade_kv.vllm.worker import WorkerPart
@@ -102,13 +104,20 @@ def kv(layer: str, prefix: list[int]) -> bytes:
 class SmallEngine:
     """See the module. `step` until `idle`."""
 
-    def __init__(self, socket: str, seed: int, blocks: int = 48) -> None:
+    def __init__(self, socket: str, seed: int, blocks: int = 48, prefill_tokens_per_s: float = 1000) -> None:
         self.random = random.Random(seed)
         self.namespaces = Namespaces(IDENTITY)
         link, other = Link("a scheduler", socket=socket), Link("a worker", socket=socket)
         link.open()
         self.scheduler = SchedulerPart(
-            GROUPS, 1, self.namespaces, link, loads=True, saves=True, tells_overwritten=True
+            GROUPS,
+            1,
+            self.namespaces,
+            link,
+            Patience(prefill_tokens_per_s),
+            loads=True,
+            saves=True,
+            tells_overwritten=True,
         )
         self.worker = WorkerPart(GROUPS, 0, Settings(put_timeout_ms=1000), other)
         self.memory = {
@@ -143,8 +152,10 @@ class SmallEngine:
             self._preempt(self.running.pop())
         for request in list(self.waiting):
             if len(self.running) + len(self.loading) < 3:
-                self.waiting.remove(request)
-                if self._admit(request):
+                admitted = self._admit(request)
+                if admitted is not None:
+                    self.waiting.remove(request)
+                if admitted:
                     started.append(request)
         for request in self.running:
             count = request.num_tokens - request.num_computed_tokens
@@ -172,17 +183,24 @@ class SmallEngine:
         self._deliver(self.worker.finished(plan), self.worker.take_unfilled())
         for request in list(self.running):
             self._sample(request, scheduled[request.request_id])
+        if not scheduled:
+            # As vLLM does.
+            time.sleep(0.001)
 
     def close(self) -> None:
         self.worker.close()
         self.scheduler.close()
 
-    def _admit(self, request: SmallRequest) -> bool:
-        """Matches and gives blocks. True if the request is computed right away."""
+    def _admit(self, request: SmallRequest) -> bool | None:
+        """Matches and gives blocks. True if the request is computed right away, None if the cache is to be
+        asked again."""
         tokens, in_background = 0, False
         if request.num_computed_tokens == 0:
             for _ in range(self.random.randint(1, 3)):
-                tokens, in_background = self.scheduler.matched(request, 0)
+                matched, in_background = self.scheduler.matched(request, 0)
+                if matched is None:
+                    return None
+                tokens = matched
         request.num_computed_tokens += tokens
         self._give_blocks(request, request.num_computed_tokens)
         if tokens:

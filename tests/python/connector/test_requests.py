@@ -55,7 +55,7 @@ def test_runs_leave_out_null_blocks_and_know_their_parents() -> None:
     keys = [bytes([number]) * 32 for number in range(6)]
     blocks = Blocks(3, b"p" * 32, keys, ([1, 2, 3, 4, 5, 6], [NULL_BLOCK, 7, 8, NULL_BLOCK, 9, NULL_BLOCK]))
     seen = [(run.depth, run.parent, list(run.keys), list(run.block_ids)) for run in blocks.runs(1, 100)]
-    assert seen == [(4, keys[0], keys[1:3], [7, 8]), (7, keys[3], keys[4:5], [9])]
+    assert seen == [(5, keys[0], keys[1:3], [7, 8]), (8, keys[3], keys[4:5], [9])], "the root is before all"
     assert [len(run.keys) for run in blocks.runs(0, 4)] == [4, 2]
     assert [run.parent for run in blocks.runs(0, 4)] == [b"p" * 32, keys[3]]
     assert blocks.ids() == set(range(1, 10))

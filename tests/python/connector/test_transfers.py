@@ -49,7 +49,7 @@ def test_a_piece_of_another_length_is_not_taken_for_a_block_and_makes_way(node: 
                 parent = keys[depth - 1] if depth else None
                 assert client.put(key, bytes(length), parent=parent, depth=depth, wait=True)
         ids = [depth + 1 for depth in range(BLOCKS)]
-        loads.start(Load("request", Blocks(first=0, parent=None, keys=keys, block_ids=(ids,))))
+        loads.start(Load("request", Blocks(first=0, parent=b"r" * 32, keys=keys, block_ids=(ids,))))
         finished = loads.finished(wait_s=30.0)
         assert [progress.request_id for progress in finished] == ["request"]
         assert finished[0].failed == {ids[SHORT], ids[LONG], ids[ABSENT]}

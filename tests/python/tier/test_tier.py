@@ -98,6 +98,43 @@ def test_what_was_found_is_not_evicted_before_it_is_loaded(node: Node, start: St
     assert reader.load(request, keys) == [reader.chunk(number) for number in range(8)]
 
 
+@pytest.fixture
+def another_job(start: Start, tmp_path: Path) -> Iterator[Node]:
+    """A node whose memory is empty, and whose store has a prompt of 9 chunks that another job's engine left."""
+    with Node("job", f"lustre.directory={tmp_path}") as node:
+        writer, keys = start(node), keys_of("prompt", 9)
+        writer.store(
+            writer.request("a", keys), {key: writer.chunk(number) for number, key in enumerate(keys)}
+        )
+        node.stop()
+        node.start()
+        # What the store has is told bit by bit: the chunks, and what their namespace is.
+        until(lambda: node.status()["tiers"]["lustre"]["pieces"] == len(keys) + 1)
+        yield node
+
+
+def test_chunks_of_another_job_are_brought_before_they_are_found(another_job: Node, start: Start) -> None:
+    engine, keys = start(another_job, prefill_tokens_per_s=1), keys_of("prompt", 9)
+    calls, request = record(engine), engine.request("b", keys)
+    until(lambda: LookupResult.RETRY not in engine.look(request, keys))
+    assert engine.load(request, keys) == [engine.chunk(number) for number in range(9)]
+    figures = engine.figures()
+    assert (figures["promotions"], figures["promoted_blocks"]) == (1, 9)
+    engine.manager.on_request_finished(request)
+    asked = {name for name, thread in calls if thread is threading.main_thread()}
+    assert asked == {"contains", "hold", "locate_async", "promote_async"}, "nothing that waits"
+
+
+def test_chunks_that_are_not_worth_waiting_for_are_computed(another_job: Node, start: Start) -> None:
+    engine, keys = start(another_job, prefill_tokens_per_s=10**9), keys_of("prompt", 9)
+    engine.tier._patience.brought(10, 1.0)
+    for number in range(20):
+        request = engine.request(f"r{number}", keys)
+        until(lambda request=request: LookupResult.RETRY not in engine.look(request, keys))
+        engine.manager.on_request_finished(request)
+    assert not engine.tier._wishes
+
+
 def test_the_scheduler_asks_for_nothing_that_waits(node: Node, start: Start) -> None:
     writer, keys = start(node), keys_of("prompt", 6)
     assert saved(writer, keys) == 6
@@ -112,7 +149,7 @@ def test_the_scheduler_asks_for_nothing_that_waits(node: Node, start: Start) -> 
     for name, thread in calls:
         asked[thread is threading.main_thread()].add(name)
     assert asked[True] == {"contains", "hold"}
-    assert asked[False] == {"get_blocks", "put_blocks", "match_chain"}
+    assert asked[False] == {"describe", "get_blocks", "put_blocks", "match_chain"}
 
 
 def test_a_frozen_node_delays_nobody_and_the_rest_is_dropped(node: Node, start: Start) -> None:

@@ -21,6 +21,7 @@ from cascade_kv.vllm.groups import Groups
 from cascade_kv.vllm.link import Link
 from cascade_kv.vllm.messages import StepPlan
 from cascade_kv.vllm.namespace import Namespaces, identify
+from cascade_kv.vllm.patience import Patience
 from cascade_kv.vllm.scheduler import SchedulerPart
 from cascade_kv.vllm.settings import Settings
 from cascade_kv.vllm.stats import PrometheusCounters, TransferStats
@@ -65,6 +66,7 @@ class CascadeConnector(KVConnectorBase_V1, SupportsHMA):
                 parallel.tensor_parallel_size * parallel.pipeline_parallel_size,
                 Namespaces(identify(vllm_config, groups, settings)),
                 link,
+                Patience(settings.prefill_tokens_per_s),
                 loads=transfer.is_kv_consumer,
                 saves=transfer.is_kv_producer,
                 tells_overwritten=vllm_config.device_config.device_type != "cpu",
@@ -89,7 +91,8 @@ class CascadeConnector(KVConnectorBase_V1, SupportsHMA):
     def get_num_new_matched_tokens(
         self, request: Request, num_computed_tokens: int
     ) -> tuple[int | None, bool]:
-        """Tokens that can be loaded beyond vLLM's own; always in the background."""
+        """Tokens that can be loaded beyond vLLM's own; always in the background. None while lower tiers bring
+        some."""
         return self._scheduling.matched(request, num_computed_tokens)
 
     def update_state_after_alloc(

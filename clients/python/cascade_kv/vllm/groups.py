@@ -69,6 +69,11 @@ class Groups:
         """Whether some group drops blocks that its window has passed."""
         return any(group.reach_blocks is not None for group in self.groups)
 
+    def share_of_chunks(self, group: int, blocks_per_chunk: int) -> Share:
+        """As `shares`, of one group whose pieces are chunks of several blocks and of all ranks."""
+        reach = self.groups[group].reach_blocks
+        return (0, group) if reach is None else (0, group, -(-reach // blocks_per_chunk))
+
     def shares(self, ranks: int) -> list[Share]:
         """The (rank, group) pairs of which a block consists, with the rule by which a match requires them: of
         a group with a window only the last blocks, those that vLLM keeps."""

@@ -3,7 +3,8 @@
 An engine serves with or without a node: `client` answers at once, with None while there is none. A thread
 tries again, at growing intervals, and ends when it has succeeded. The log says once that the node is not
 there (with the paths that were tried), and once that it is back. Connections are made by the process that
-uses them: nothing is connected when vLLM forks.
+uses them: nothing is connected when vLLM forks. Who connects also asks whether the node has lower tiers,
+since nobody else has the time to.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class Link:
         self._client: Client | None = None
         self._seeking = False
         self._said = False
+        self.has_lower_tiers = False
+        """Whether the node, as it was when the connection was made, has tiers below memory."""
 
     def open(self) -> None:
         """Tries once, briefly, here; then in the background."""
@@ -83,12 +86,14 @@ class Link:
     def _attempt(self) -> None:
         try:
             client = connect(instance=self._instance, sockets=self._sockets, timeout_s=ATTEMPT_S)
+            tiers = client.status(ATTEMPT_S)["tiers"]
         except CascadeError as error:
             self._say_absent(error)
             return
         with self._lock:
             closed = self._closed.is_set()
             if not closed:
+                self.has_lower_tiers = len(tiers) > 1
                 self._client = client
         if closed:
             client.close()

@@ -23,15 +23,14 @@ class Blocks:
     """
 
     first: int
-    """Depth of the first block in its chain."""
-    parent: bytes | None
-    """Key of the block before the first; None at the start of a chain."""
+    """Blocks of the chain before the first of these."""
+    parent: bytes
+    """Key of the block before the first; at the start of a chain the namespace's root."""
     keys: list[bytes]
     block_ids: tuple[list[int], ...]
 
     def __post_init__(self) -> None:
         assert all(len(ids) == len(self.keys) for ids in self.block_ids), "a block number per key and group"
-        assert (self.parent is None) == (self.first == 0), "all but the first block of a chain have a parent"
 
     def runs(self, group: int, limit: int) -> Iterator[Run]:
         """The stretches of one group that are there (no null blocks), of at most `limit` blocks each."""
@@ -45,7 +44,8 @@ class Blocks:
             while stop < len(ids) and stop - start < limit and ids[stop] != NULL_BLOCK:
                 stop += 1
             parent = self.keys[start - 1] if start else self.parent
-            yield Run(group, self.first + start, parent, self.keys[start:stop], ids[start:stop])
+            # The root is the first of every chain.
+            yield Run(group, self.first + start + 1, parent, self.keys[start:stop], ids[start:stop])
             start = stop
 
     def ids(self) -> set[int]:
@@ -59,7 +59,9 @@ class Run:
 
     group: int
     depth: int
-    parent: bytes | None
+    """Blocks between the first of these and the start of everything: those before it, and the namespace's
+    root."""
+    parent: bytes
     keys: Sequence[bytes]
     block_ids: Sequence[int]
 

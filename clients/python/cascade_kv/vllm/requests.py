@@ -1,7 +1,9 @@
-"""What the scheduler knows of one request: its keys, how far it is saved, and a load under way.
+"""What the scheduler knows of one request: its keys, how far it is saved, what it wants from lower tiers, and a
+load under way.
 
 Invariants: `keys` are those of the leading blocks of the request as it is now; a request whose load failed
-once is never offered another; a hold lives as long as the load that it protects.
+once is never offered another; a hold lives as long as the load that it protects; lower tiers are waited for
+once.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from vllm.v1.request import Request
 
     from cascade_kv import Hold, Namespace
+    from cascade_kv.vllm.wishes import Wish
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class Tracked:
         self.load: Load | None = None
         self.hold: Hold | None = None
         self.load_failed = False
+        self.wish: Wish | None = None
+        """What it wants from lower tiers, until its load is planned."""
+        self.has_wished = False
+        self.root = b""
+        """The root of the namespace that the keys are in."""
         self._keys: list[bytes] = []
         self._last_hash: bytes | None = None
         self._epoch = -1
@@ -50,6 +58,7 @@ class Tracked:
         vLLM's hashes are chained, so if the last one that we know is still in its place, all before it are.
         If not (a streaming session drops blocks), all is forgotten, the saved blocks too.
         """
+        self.root = namespace.root
         hashes = self.request.block_hashes
         known = len(self._keys)
         moved = known and (len(hashes) < known or bytes(hashes[known - 1]) != self._last_hash)
@@ -76,6 +85,12 @@ class Tracked:
         computed = self.request.num_computed_tokens + scheduled_tokens
         return min(computed // block_tokens, len(self.request.block_hashes))
 
+    def end_wish(self) -> None:
+        """Nothing is wanted from lower tiers any more; what they brought is kept no longer."""
+        if self.wish is not None:
+            self.wish.release()
+            self.wish = None
+
     def end_load(self) -> None:
         """The load is over, however it went."""
         self.load = None
@@ -89,11 +104,14 @@ class Tracked:
         self.saved_blocks = 0
 
 
-def stretch(keys: list[bytes], first: int, last: int, block_ids: tuple[list[int], ...]) -> Blocks:
-    """The blocks from `first` up to `last` of a chain. `block_ids`: of each group, for the whole request."""
+def stretch(
+    root: bytes, keys: list[bytes], first: int, last: int, block_ids: tuple[list[int], ...]
+) -> Blocks:
+    """The blocks from `first` up to `last` of a chain in the namespace with that root. `block_ids`: of each
+    group, for the whole request."""
     return Blocks(
         first=first,
-        parent=keys[first - 1] if first else None,
+        parent=keys[first - 1] if first else root,
         keys=keys[first:last],
         block_ids=tuple(list(ids[first:last]) for ids in block_ids),
     )

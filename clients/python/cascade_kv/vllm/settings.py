@@ -27,6 +27,9 @@ class Settings:
     """Threads of each worker that load blocks."""
     put_timeout_ms: int = 20
     """How long a worker waits for room for a stretch of blocks. Then the rest of the step is not saved."""
+    prefill_tokens_per_s: int = 20_000
+    """How fast the engine computes prompts, as assumed until its steps have told: nobody waits for lower tiers
+    for longer than computing would take."""
     staging_mib: int = 256
     """Pinned host memory of each worker whose KV cache is on a device. Not used on CPU."""
 

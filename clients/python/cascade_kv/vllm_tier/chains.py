@@ -24,7 +24,8 @@ class Run:
     depth: int
     """Of the first chunk in its chain."""
     parent: bytes | None
-    """vLLM's hash of the chunk before the first; None at the start of a chain, and where it is not known."""
+    """vLLM's hash of the chunk before the first; None at the start of a chain (depth 0), and where it is not
+    known."""
     keys: list[OffloadKey]
     rows: list[int]
 
@@ -82,6 +83,10 @@ class Chain:
     def whole(self) -> list[Run]:
         """All that is known of the chain, one run a group; no rows."""
         return [Run(group, 0, None, list(keys), []) for group, keys in self._keys.items()]
+
+    def of(self, group: int) -> list[OffloadKey]:
+        """The chunks of one group, as far as they are known, from the first of the prompt."""
+        return self._keys.get(group, [])
 
     def _before(self, group: int, depth: int) -> bytes | None:
         known = self._keys.get(group, [])

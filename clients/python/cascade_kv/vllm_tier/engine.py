@@ -71,11 +71,15 @@ class Engine:
                 "(cascade_kv.vllm)"
             )
 
-    def identity(self, spec: TieringOffloadingSpec, settings: Settings) -> Identity:
+    def groups(self) -> Groups:
+        """The KV groups. Raises `Unsupported`."""
+        parallel = self.config.parallel_config
+        return Groups.of(self.cache, self.config.cache_config.block_size, parallel.pipeline_parallel_size)
+
+    def identity(self, groups: Groups, spec: TieringOffloadingSpec, settings: Settings) -> Identity:
         """What the engine's chunks are. Hashes its weight files; raises `Unsupported` if they are not
         found."""
         parallel = self.config.parallel_config
-        groups = Groups.of(self.cache, self.config.cache_config.block_size, parallel.pipeline_parallel_size)
         blocks = identify(self.config, groups, settings)
         chunk = {
             "format": FORMAT,

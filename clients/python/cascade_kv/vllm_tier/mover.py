@@ -88,14 +88,16 @@ class Mover:
 def store(client: Client, primary: PagedCache, outcome: Outcome, timeout_s: float) -> None:
     """Puts chunks, parents first. An error ends it: what is left would only wait as long again."""
     job, limit = outcome.job, max(1, PUT_BYTES // primary.block_bytes)
+    client.describe(job.namespace, timeout_s=timeout_s)
     for run in (part for whole in job.runs for part in whole.parts(limit)):
         answers = client.put_blocks(
             primary,
             job.namespace.wrap(run.hashes()),
             run.rows,
             group=run.group,
-            parent=None if run.parent is None else job.namespace.wrap([run.parent])[0],
-            depth=run.depth,
+            parent=job.namespace.root if run.parent is None else job.namespace.wrap([run.parent])[0],
+            # The root is the first of every chain.
+            depth=run.depth + 1,
             timeout_s=timeout_s,
         )
         for key, answer in zip(run.keys, answers, strict=True):

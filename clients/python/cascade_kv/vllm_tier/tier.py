@@ -1,7 +1,7 @@
 """CascadeTier: what vLLM's scheduler asks of a tier, each call answered at once.
 
-`lookup` looks into shared memory and says HIT or MISS; there is nothing to ask again for. `submit_load`
-claims what was found, so that it is not evicted in between, and hands the copying to threads, as
+`lookup` looks into shared memory and says HIT or MISS, or RETRY while lower tiers bring what they have of the
+request's chain (`cascade_kv.vllm.wishes`). `submit_load` claims what was found, so that it is not evicted in between, and hands the copying to threads, as
 `submit_store` does. A tier without a node answers MISS and drops what it is given; the link looks for the
 node in the background.
 
@@ -30,12 +30,14 @@ from vllm.v1.kv_offload.base import (
 )
 from vllm.v1.kv_offload.tiering.base import JobResult, SecondaryTierManager, TransferJob
 
-from cascade_kv import CascadeError, Hold, Namespace
+from cascade_kv import CascadeError, Client, Hold, Namespace
 from cascade_kv.vllm.link import Link
 from cascade_kv.vllm.namespace import Namespaces
+from cascade_kv.vllm.patience import Patience
 from cascade_kv.vllm.settings import Settings
 from cascade_kv.vllm.stats import TransferStats
 from cascade_kv.vllm.support import Unsupported
+from cascade_kv.vllm.wishes import Wish
 from cascade_kv.vllm_tier.chains import Chain
 from cascade_kv.vllm_tier.engine import Engine
 from cascade_kv.vllm_tier.jobs import Job, Outcome, UnderWay
@@ -78,7 +80,10 @@ class CascadeTier(SecondaryTierManager):
         chosen = settings_of(settings)
         engine = Engine.under_construction()
         engine.check()
-        identity = engine.identity(offloading_spec, chosen)
+        self._groups = engine.groups()
+        self._blocks_per_chunk = offloading_spec.blocks_per_chunk
+        identity = engine.identity(self._groups, offloading_spec, chosen)
+        self._patience = Patience(chosen.prefill_tokens_per_s)
         self._chunk_tokens = identity.block_tokens
         self._namespaces = Namespaces(identity)
         self._link = Link(f"tier {tier_type}", instance=chosen.instance, socket=chosen.socket)
@@ -90,24 +95,34 @@ class CascadeTier(SecondaryTierManager):
         """Of jobs and parts of jobs: filled by the threads, emptied by the scheduler's."""
         self._failed: dict[str, set[OffloadKey]] = {}
         """Of each request that is not finished: chunks that could not be loaded for it."""
+        self._wishes: dict[tuple[str, int], Wish] = {}
+        """Of each request that is not finished, in each KV group: what it wanted from lower tiers."""
         self._stats = TransferStats()
         self._link.open()
 
     # ---- what vLLM asks while it schedules
 
     def lookup(self, key: OffloadKey, req_context: ReqContext) -> LookupResult:
-        """Whether the node has the chunk at this moment. A chunk that failed this request once is not
-        offered to it again."""
+        """Whether the node has the chunk in memory at this moment, or may soon have. A chunk that failed this
+        request once is not offered to it again."""
         client = self._link.client()
         if client is None or key in self._failed.get(req_context.req_id, ()):
             return LookupResult.MISS
-        wrapped = self._namespace().wrap([get_offload_block_hash(key)])[0]
+        wrapped, group = self._namespace().wrap([get_offload_block_hash(key)])[0], get_offload_group_idx(key)
         try:
-            there = client.contains(wrapped, group=get_offload_group_idx(key))
+            there = client.contains(wrapped, group=group)
+            if not there:
+                self._wish(client, key, req_context)
+            is_coming = self._is_waited_for(req_context, group)
+            # It may be what was waited for.
+            there = there or client.contains(wrapped, group=group)
         except CascadeError as error:
+            self._end_wishes(req_context)
             self._link.lost(client, error)
-            there = False
-        return LookupResult.HIT if there else LookupResult.MISS
+            return LookupResult.MISS
+        if there:
+            return LookupResult.HIT
+        return LookupResult.RETRY if is_coming else LookupResult.MISS
 
     def submit_load(self, job_metadata: TransferJob) -> None:
         """Claims the chunks and has them copied into their rows, by all threads."""
@@ -140,6 +155,7 @@ class CascadeTier(SecondaryTierManager):
     def on_request_finished(self, req_context: ReqContext) -> None:
         """The request is over. What it shared with others was in use, also where vLLM had it closer by."""
         self._failed.pop(req_context.req_id, None)
+        self._end_wishes(req_context)
         chain = self._chain(req_context)
         chain.follow(req_context)
         self._threads.submit(Priority.TOUCH, partial(self._mover.touch, self._namespace(), chain.whole()))
@@ -156,6 +172,9 @@ class CascadeTier(SecondaryTierManager):
     def shutdown(self) -> None:
         """Stores what was handed over, and lets go of threads, connection and the primary tier."""
         self._threads.stop()
+        for wish in self._wishes.values():
+            wish.release()
+        self._wishes.clear()
         self._mover.close()
         self._link.close()
 
@@ -175,6 +194,44 @@ class CascadeTier(SecondaryTierManager):
         namespace = self._namespaces.of(None)
         assert namespace is not None, "only adapters are without one, and there are none"
         return namespace
+
+    def _wish(self, client: Client, key: OffloadKey, request: ReqContext) -> None:
+        """A chunk is not in memory: has what lower tiers have of the chain from there on brought, once for each
+        request and KV group."""
+        group = get_offload_group_idx(key)
+        if not self._link.has_lower_tiers or (request.req_id, group) in self._wishes:
+            return
+        share = self._groups.share_of_chunks(group, self._blocks_per_chunk)
+        keys = self._wanted(key, request, is_windowed=len(share) > 2)
+        wrapped = self._namespace().wrap([get_offload_block_hash(key) for key in keys])
+        wish = Wish(client, wrapped, [share], self._chunk_tokens, self._patience)
+        self._wishes[request.req_id, group] = wish
+
+    def _is_waited_for(self, request: ReqContext, group: int) -> bool:
+        """Whether something of the request is on its way."""
+        wish = self._wishes.get((request.req_id, group))
+        if wish is None or wish.is_settled:
+            return False
+        if not wish.is_over(0):
+            return True
+        wish.count(self._stats)
+        return False
+
+    def _wanted(self, key: OffloadKey, request: ReqContext, *, is_windowed: bool) -> list[OffloadKey]:
+        """The chunks of the request from this one on; with a window, which is looked for from its end, all."""
+        chain = self._chain(request)
+        chain.follow(request)
+        known = chain.of(get_offload_group_idx(key))
+        if is_windowed and known:
+            return known
+        return known[known.index(key) :] if key in known else [key]
+
+    def _end_wishes(self, request: ReqContext) -> None:
+        """What was brought for the request is kept no longer."""
+        for group in range(len(self._groups)):
+            wish = self._wishes.pop((request.req_id, group), None)
+            if wish is not None:
+                wish.release()
 
     def _chain(self, request: ReqContext) -> Chain:
         chain = request.get_state(Chain)
