@@ -1,197 +1,18 @@
-//! `ls`, `du`, `verify` on real stores: whole, empty, missing, damaged, of another version, closed to us.
+//! `ls`, `du`, `verify`, `forget` and `gc` on real stores, without a node: whole, empty, missing, damaged, of another version,
+//! closed to us.
 //!
 //! The tier's library must lie beside the program, where `cargo build --workspace` puts it.
 
+mod depot;
+
 use std::fs;
-use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::os::unix::fs::FileExt;
+use std::process::{Child, Command, Stdio};
 
 use cascade_core::checksum::Crc32c;
-use cascade_core::key::{BlockKey, wrapped_key};
-use cascade_core::piece::{PieceId, seal};
-use cascade_tier::{Action, CloseMode, Library, Memory, MemoryRange, OpenTier, Operation, Place, Status};
+use cascade_core::key::BlockKey;
+use depot::{PIECE_BYTES, Store, Stored, bytes, chain, root, single, stderr, stdout, until};
 use rustix::process::{Pid, Signal, kill_process};
-
-/// How long anything may take before a test gives up on it. Nothing asserts that it is fast.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-const PIECE_BYTES: usize = 100_000;
-
-/// A folder with a store in it, gone with the test.
-struct Store {
-    folder: PathBuf,
-    tier: PathBuf,
-}
-
-/// One piece as it was stored.
-struct Stored {
-    id: PieceId,
-    parent: BlockKey,
-    depth: u32,
-    bytes: Vec<u8>,
-}
-
-impl Store {
-    /// A folder for one; `None`, and word of it, where there is no tier to load.
-    fn new(test: &str) -> Option<Self> {
-        let tier = Path::new(env!("CARGO_BIN_EXE_cascade-node")).with_file_name("libcascade_tier_lustre.so");
-        if !tier.exists() {
-            println!("SKIPPED cli_store::{test}: the tier is not built: cargo build -p cascade-tier-lustre");
-            return None;
-        }
-        let folder = std::env::temp_dir().join(format!("cascade-cli-store-{}-{test}", std::process::id()));
-        fs::create_dir_all(folder.join("store")).expect("a folder for the test");
-        let store = Self { folder, tier };
-        store.open_to(0o700);
-        Some(store)
-    }
-
-    fn directory(&self) -> PathBuf {
-        self.folder.join("store")
-    }
-
-    fn open_to(&self, mode: u32) {
-        fs::set_permissions(self.directory(), fs::Permissions::from_mode(mode)).expect("our own folder");
-    }
-
-    /// What a node would leave there.
-    fn fill(&self, pieces: &[Stored]) {
-        let config = serde_json::json!({ "directory": self.directory(), "container_bytes": 1 << 20, "capacity_bytes": 64 << 20 });
-        let library = Library::load(&self.tier).expect("the tier loads");
-        let mut tier = library.open(&config.to_string()).expect("the store opens");
-        for (number, piece) in pieces.iter().enumerate() {
-            let mut bytes = piece.bytes.clone();
-            let memory = Memory::new("piece", bytes.len() as u64).at(bytes.as_mut_ptr());
-            // SAFETY: the buffer lives until the memory is forgotten, and nobody else touches it.
-            let id = unsafe { tier.register_memory(&memory) }.expect("the tier takes memory");
-            let length = bytes.len() as u64;
-            let checksum = seal(&piece.id, length).update(&bytes).value();
-            let action = Action::Store {
-                source: MemoryRange::new(id, 0, length),
-                piece: piece.id.into(),
-                checksum,
-                place: Place { parent: *piece.parent.as_bytes(), depth: piece.depth },
-            };
-            perform(&mut tier, number as u64, action);
-            tier.forget_memory(id).expect("nothing uses it");
-        }
-        tier.close(CloseMode::Leave).expect("the store closes");
-    }
-
-    /// The containers, the longest first.
-    fn containers(&self) -> Vec<PathBuf> {
-        let mut found = self.files("pieces");
-        found.sort_by_key(|path| std::cmp::Reverse(path.metadata().unwrap().len()));
-        found
-    }
-
-    fn files(&self, kind: &str) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.directory()).unwrap().map(|entry| entry.unwrap().path());
-        entries.filter(|path| path.extension().is_some_and(|found| found == kind)).collect()
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cascade-node"));
-        command.args(arguments).env_clear().current_dir(&self.folder).env("CASCADE_DIR", self.directory());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("the program starts")
-    }
-
-    fn json(&self, arguments: &[&str], code: i32) -> serde_json::Value {
-        let output = self.run(arguments);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}{}", stdout(&output), stderr(&output));
-        serde_json::from_slice(&output.stdout).expect("JSON")
-    }
-
-    /// What every file of it holds.
-    fn content(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        let entries = fs::read_dir(self.directory()).unwrap().map(|entry| entry.unwrap().path());
-        let mut content: Vec<_> = entries.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
-        content.sort();
-        content
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        let _ = fs::set_permissions(self.directory(), fs::Permissions::from_mode(0o700));
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn perform(tier: &mut OpenTier, request: u64, action: Action) {
-    assert_eq!(tier.submit(&[Operation::new(request, action)]).expect("the tier lives"), 1);
-    let completion = until("the tier answers", || {
-        let mut completions = Vec::new();
-        tier.poll(&mut completions).expect("the tier lives");
-        completions.pop()
-    });
-    assert_eq!(completion.status, Status::OK, "{action:?}");
-}
-
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let give_up = Instant::now() + PATIENCE;
-    loop {
-        if let Some(seen) = look() {
-            return seen;
-        }
-        assert!(Instant::now() < give_up, "{what}: in vain");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-fn root(name: &str) -> BlockKey {
-    wrapped_key(&BlockKey::ROOT, name.as_bytes())
-}
-
-fn bytes(seed: usize) -> Vec<u8> {
-    (0..PIECE_BYTES).map(|at| (at * 7 + seed * 131 + at / 251) as u8).collect()
-}
-
-/// A chain of so many blocks in a namespace, with the namespace's description before it.
-fn chain(tenant: &str, blocks: usize) -> Vec<Stored> {
-    let root = root(tenant);
-    let description =
-        serde_json::json!({ "cascade": 1, "model": "org/model", "dtype": "bfloat16", "tenant": tenant });
-    let description = Stored {
-        id: PieceId::description(root),
-        parent: BlockKey::ROOT,
-        depth: 0,
-        bytes: description.to_string().into_bytes(),
-    };
-    let mut parent = root;
-    let blocks = (0..blocks).map(|index| {
-        let key = wrapped_key(&parent, &index.to_le_bytes());
-        let id = PieceId { key, rank: 0, group: 0 };
-        let stored = Stored { id, parent, depth: index as u32 + 1, bytes: bytes(index) };
-        parent = key;
-        stored
-    });
-    std::iter::once(description).chain(blocks).collect()
-}
-
-/// A block that is in no chain.
-fn single(name: &str) -> Stored {
-    Stored {
-        id: PieceId { key: root(name), rank: 3, group: 1 },
-        parent: BlockKey::ROOT,
-        depth: 0,
-        bytes: bytes(99),
-    }
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 #[test]
 fn ls_lists_every_piece_with_where_it_stands() {
@@ -427,6 +248,95 @@ fn a_store_that_hangs_is_waited_for_and_ctrl_c_ends_the_waiting() {
         let output = child.wait_with_output().expect("it ends");
         assert_eq!(output.status.code(), Some(130), "{command}: {}", stderr(&output));
     }
+}
+
+#[test]
+fn forget_removes_a_namespace_and_no_other_bytes_and_all() {
+    let Some(store) = Store::new("forget_removes_a_namespace_and_no_other_bytes_and_all") else { return };
+    let (alice, bob, loose) = (chain("alice", 20), chain("bob", 20), single("loose"));
+    store.fill(&alice);
+    store.fill(&bob);
+    store.fill(std::slice::from_ref(&loose));
+    let forgotten = store.json(&["forget", "--namespace", "@alice", "--yes", "--json"], 0);
+    assert_eq!((&forgotten["pieces"], &forgotten["failed"]), (&21.into(), &0.into()), "{forgotten}");
+    let left = stdout(&store.run(&["ls"]));
+    assert!(alice.iter().all(|piece| !left.contains(&piece.id.key.to_string())), "{left}");
+    assert!(bob.iter().chain([&loose]).all(|piece| left.contains(&piece.id.key.to_string())), "{left}");
+    // Prompts can be read out of what is left of the bytes.
+    let content = store.content();
+    let is_there = |bytes: &[u8]| {
+        content.iter().any(|(_, content)| content.windows(64).any(|window| window == &bytes[5000..5064]))
+    };
+    assert!(alice[1..].iter().all(|piece| !is_there(&piece.bytes)));
+    assert!(bob[1..].iter().all(|piece| is_there(&piece.bytes)));
+    assert_eq!(store.json(&["verify", "--json"], 0)["good"], 22);
+    // Once more, and there is nothing to do.
+    assert_eq!(store.json(&["forget", "--namespace", "@alice", "--yes", "--json"], 0)["pieces"], 0);
+}
+
+#[test]
+fn forget_takes_a_tenant_s_namespaces_and_what_may_be_of_them() {
+    let Some(store) = Store::new("forget_takes_a_tenant_s_namespaces_and_what_may_be_of_them") else {
+        return;
+    };
+    let (alice, bob, loose) = (chain("alice", 4), chain("bob", 3), single("loose"));
+    let hangs_nowhere =
+        Stored { id: single("lost").id, parent: root("collected"), depth: 7, bytes: bytes(1) };
+    store.fill(&alice.into_iter().chain(bob).chain([loose, hangs_nowhere]).collect::<Vec<_>>());
+    let forgotten = store.json(&["forget", "--tenant", "alice", "--yes", "--json"], 0);
+    assert_eq!(forgotten["pieces"], 5 + 1, "{forgotten}");
+    let report = store.json(&["du", "--json"], 0);
+    assert_eq!(report["namespaces"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&report["namespaces"][0]["pieces"], &report["without_namespace"]["pieces"]),
+        (&4.into(), &1.into())
+    );
+}
+
+#[test]
+fn forget_by_age_spares_what_is_younger() {
+    let Some(store) = Store::new("forget_by_age_spares_what_is_younger") else { return };
+    store.fill(&chain("alice", 4));
+    assert_eq!(store.json(&["forget", "--older-than", "1h", "--yes", "--json"], 0)["pieces"], 0);
+    assert_eq!(store.json(&["forget", "--older-than", "0s", "--yes", "--json"], 0)["pieces"], 5);
+    assert_eq!(store.run(&["ls"]).status.code(), Some(3));
+}
+
+#[test]
+fn forget_asks_somebody_or_does_nothing() {
+    let Some(store) = Store::new("forget_asks_somebody_or_does_nothing") else { return };
+    store.fill(&chain("alice", 2));
+    let output = store.run(&["forget", "--tenant", "alice"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--yes"), "{}", stderr(&output));
+    for wrong in [
+        &["forget", "--yes"][..],
+        &["forget", "--tenant", "a", "--older-than", "1h"],
+        &["forget", "--older-than", "7"],
+    ] {
+        assert_eq!(store.run(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+    assert_eq!(store.json(&["verify", "--json"], 0)["good"], 3);
+}
+
+#[test]
+fn gc_folds_what_the_dead_left_and_keeps_every_piece() {
+    let Some(store) = Store::new("gc_folds_what_the_dead_left_and_keeps_every_piece") else { return };
+    let pieces = chain("alice", 12);
+    // Each of these is another writer, that has ended.
+    pieces.iter().for_each(|piece| store.fill(std::slice::from_ref(piece)));
+    let directory = store.directory();
+    let arguments = ["gc", "--json", "--store", directory.to_str().unwrap()];
+    let before = store.content();
+    let looked = store.json(&[&arguments[..], &["--dry-run"]].concat(), 0);
+    assert_eq!(looked["stores"][0]["dead_manifests"], pieces.len(), "{looked}");
+    assert!(store.content() == before, "a dry run changes nothing");
+    let done = store.json(&arguments, 0);
+    assert!(done["stores"][0]["folded_manifests"].as_u64() >= Some(8), "{done}");
+    assert!(done.get("removed").is_none(), "no segment was looked at: {done}");
+    assert_eq!(store.json(&["verify", "--json"], 0)["good"], pieces.len());
+    let page = stdout(&store.run(&["gc", "--store", directory.to_str().unwrap()]));
+    assert!(page.contains("in use"), "{page}");
 }
 
 fn has_blocked_interrupts(child: &Child) -> bool {

@@ -14,7 +14,7 @@ use super::lineages::{Beginning, Lineages, is_description};
 use super::output::Format;
 use super::store::StoreFlag;
 use super::{Context, Exit, Failure, Run, output};
-use crate::config::Bytes;
+use crate::config::{Bytes, Override};
 
 /// Show what takes the room in a store, by namespace
 ///
@@ -80,6 +80,10 @@ struct Told {
 }
 
 impl Run for Args {
+    fn overrides(&self) -> Vec<Override> {
+        self.store.overrides()
+    }
+
     fn run(self, context: &Context) -> Result<Exit, Failure> {
         let place = self.store.place(context)?;
         let mut lineages = Lineages::default();

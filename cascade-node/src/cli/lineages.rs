@@ -57,7 +57,7 @@ impl Lineages {
         let number = self.number(id.key) as usize;
         let parent = BlockKey::from_bytes(record.place.parent);
         let parent = if parent == BlockKey::ROOT { NONE } else { self.number(parent) };
-        if parent != NONE && record.place.depth == 1 {
+        if parent != NONE && record.place.depth <= 1 {
             self.blocks[parent as usize].is_root = true;
         }
         let block = &mut self.blocks[number];

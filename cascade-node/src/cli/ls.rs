@@ -11,6 +11,7 @@ use super::lineages::{Beginning, Lineages};
 use super::output::Format;
 use super::store::StoreFlag;
 use super::{Context, Exit, Failure, Run, output, reach};
+use crate::config::Override;
 
 /// List the pieces in a store on a file system
 ///
@@ -40,6 +41,10 @@ pub(super) struct Args {
 }
 
 impl Run for Args {
+    fn overrides(&self) -> Vec<Override> {
+        self.store.overrides()
+    }
+
     fn run(self, context: &Context) -> Result<Exit, Failure> {
         let place = self.store.place(context)?;
         let wanted = match self.namespace {

@@ -7,9 +7,9 @@ mod age;
 mod description;
 mod descriptors;
 mod exit;
+mod follow;
 mod globals;
 mod interrupts;
-mod landing;
 mod lineages;
 mod output;
 mod progress;
@@ -77,6 +77,10 @@ commands! {
     Ls => ls,
     Du => du,
     Verify => verify,
+    Persist => persist,
+    Drain => drain,
+    Warm => warm,
+    Forget => forget,
     Config => config,
     Doctor => doctor,
     Plugins => plugins,

@@ -9,7 +9,7 @@ use cascade_core::key::wrapped_key;
 use super::{Context, Exit, Failure};
 
 /// How long a command waits for the node, unless told otherwise.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Which piece, for commands that name one.
 #[derive(Debug, clap::Args)]

@@ -11,7 +11,7 @@ use super::output::Format;
 use super::progress::Progress;
 use super::store::{Access, Condition, Place, StoreFlag};
 use super::{Context, Exit, Failure, Run, output};
-use crate::config::Bytes;
+use crate::config::{Bytes, Override};
 
 /// Pieces that wait to be read; more are not taken from the store.
 const WAITING_MAX: usize = 1024;
@@ -74,6 +74,10 @@ struct Damaged {
 }
 
 impl Run for Args {
+    fn overrides(&self) -> Vec<Override> {
+        self.store.overrides()
+    }
+
     fn run(self, context: &Context) -> Result<Exit, Failure> {
         let place = self.store.place(context)?;
         let mut report = Report { directory: place.directory().display().to_string(), ..Report::default() };
@@ -122,7 +126,7 @@ impl Report {
         total_bytes: u64,
         suspects: &mut HashMap<Extent, (Record, Status)>,
     ) -> Result<Condition, Failure> {
-        let mut progress = Progress::over("verified", total_bytes);
+        let mut progress = Progress::over_bytes("verified", total_bytes);
         let mut store = place.open(Access::ReadOnly)?;
         let (mut news, mut waiting) = (Vec::new(), VecDeque::new());
         while !store.is_told() || !waiting.is_empty() || store.under_way() > 0 {
@@ -145,7 +149,7 @@ impl Report {
             store.landed(&mut count)?;
             let damage =
                 if suspects.is_empty() { String::new() } else { format!("{} suspect", suspects.len()) };
-            progress.at(self.bytes, damage);
+            progress.bytes_at(self.bytes, damage);
             if news.is_empty() {
                 store.rest()?;
             }

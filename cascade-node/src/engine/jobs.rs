@@ -30,6 +30,8 @@ const PATIENCE_NS: u64 = 60_000_000_000;
 const PASSES_MAX: u32 = 3;
 /// Jobs that are remembered after their end.
 const FINISHED_MAX: usize = 64;
+/// Of these, so many are shown beside those under way.
+const ENDED_SHOWN: usize = 5;
 /// Blocks of the policy's order that a drain begins with.
 const HOT_BLOCKS: usize = 4096;
 
@@ -154,6 +156,18 @@ impl Jobs {
             "finished": job.end.is_some(),
             "error": error,
         }))
+    }
+
+    /// Those that are under way, and the last that ended.
+    pub fn reports(&self) -> Vec<Value> {
+        let ended = self.jobs.values().filter(|job| job.end.is_some()).count();
+        let mut left_out = ended.saturating_sub(ENDED_SHOWN);
+        let mut is_shown = |number: &u64| {
+            let is_left_out = left_out > 0 && self.is_finished(*number);
+            left_out -= usize::from(is_left_out);
+            !is_left_out
+        };
+        self.jobs.keys().copied().filter(&mut is_shown).filter_map(|number| self.report(number)).collect()
     }
 
     /// Brings all jobs a step further; whether there was anything to do. `answered` are wishes that are over.

@@ -255,7 +255,7 @@ fn below_after(store: &Store, tail: BlockKey, limit: usize) -> Vec<PieceId> {
 }
 
 /// What the tier is told, as JSON.
-pub(super) fn configuration(config: &Config) -> Option<String> {
+pub fn configuration(config: &Config) -> Option<Value> {
     let lustre = &config.lustre;
     let folder = lustre.folder()?;
     let mut told = json!({
@@ -272,5 +272,5 @@ pub(super) fn configuration(config: &Config) -> Option<String> {
     if lustre.stripe_count > 0 || lustre.stripe_size.0 > 0 {
         told["stripe"] = json!({ "count": lustre.stripe_count, "bytes": lustre.stripe_size.0 });
     }
-    Some(told.to_string())
+    Some(told)
 }

@@ -37,7 +37,9 @@ impl LowerTier {
             return Ok(None);
         };
         // SAFETY: the engine closes or drops this before the memory, and slots are the node's to hand out.
-        match unsafe { Lower::open(&self.library, &configuration, &memory.arenas(), &config.flow) } {
+        match unsafe {
+            Lower::open(&self.library, &configuration.to_string(), &memory.arenas(), &config.flow)
+        } {
             Ok(lower) => {
                 lower.attach(store);
                 Ok(Some(lower))

@@ -49,7 +49,7 @@ pub use copies::{Arrived, Arriving, Leaving};
 pub use counters::Counters;
 pub use jobs::{Jobs, Task, What};
 pub use locate::Whereabouts;
-pub use lower::Lower;
+pub use lower::{Lower, configuration as lower_configuration};
 pub use lower_tier::{LowerTier, NAME as LOWER_TIER};
 pub use plan::{Plan, directory_of};
 pub use promote::{Answered, Granted, Provide, Wish};

@@ -89,6 +89,7 @@ fn status(engine: &Engine) -> Value {
         "clients": clients,
         "clean_bytes": engine.store.clean_bytes,
         "draining": engine.store.is_draining,
+        "jobs": engine.jobs.reports(),
         "tiers": tiers(engine),
     })
 }

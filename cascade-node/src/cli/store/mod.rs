@@ -3,52 +3,32 @@
 //! What it holds arrives as news and is not kept here: memory is bounded, however large the store. Nothing is written
 //! unless it was opened for that. A file system that does not answer is waited for, and said; Ctrl-C ends the waiting.
 
+mod landing;
+mod place;
+
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cascade_tier::{CloseMode, Library, News, NewsKind, OpenTier, Record, Status, TierError};
+use cascade_tier::{
+    Action, CloseMode, Completion, News, NewsKind, OpenTier, Operation, Record, Status, TierError,
+};
 use serde::Deserialize;
 
-use super::interrupts::Interrupts;
-use super::landing::Landing;
-use super::{Context, Exit, Failure, tiers};
+use super::{Exit, Failure};
+use crate::engine::LOWER_TIER;
+use landing::Landing;
+pub(super) use place::{Access, Place, StoreFlag};
 
-/// The tier that keeps stores.
-const TIER: &str = "lustre";
+/// Requests other than loads have numbers from here on.
+const FIRST_REQUEST: u64 = 1 << 63;
 /// So much news is taken at once.
 const NEWS_BATCH: usize = 512;
 /// How long to rest when there is no news: the tier has no bell for it.
 const PAUSE: Duration = Duration::from_millis(2);
 /// While nothing comes, the tier is asked so often how the store is.
 const LOOKS_APART: Duration = Duration::from_millis(50);
-/// Nothing is lost if the tier is left behind in a file system that hangs: it is not waited for.
-const CLOSE_WAIT_MS: u64 = 500;
 /// A store that is silent for so long is worth a word, again and again.
 const SILENCE: Duration = Duration::from_secs(10);
-
-/// `--store`, for commands that look into one.
-#[derive(Debug, clap::Args)]
-pub(super) struct StoreFlag {
-    /// Folder of the store [default: $CASCADE_DIR]
-    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
-    store: Option<PathBuf>,
-}
-
-/// Where a store is; it can be opened again and again.
-#[derive(Debug)]
-pub(super) struct Place {
-    library: Library,
-    directory: PathBuf,
-    interrupts: Interrupts,
-}
-
-/// What may be done with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
-    /// Nothing is made or changed.
-    ReadOnly,
-}
 
 /// An open store.
 #[derive(Debug)]
@@ -57,6 +37,9 @@ pub(super) struct Store<'p> {
     /// `None` only while it is being dropped.
     tier: Option<OpenTier>,
     landing: Option<Landing>,
+    /// Requests other than loads that are under way, and the number of the next.
+    asked: u64,
+    next_request: u64,
     /// All that was there when it was opened has been told.
     is_listed: bool,
     heard: Instant,
@@ -78,66 +61,22 @@ pub(super) struct Condition {
     pub(super) bad_lines: u64,
 }
 
-impl StoreFlag {
-    /// The store that is meant. Interrupts are watched from here on.
-    pub(super) fn place(&self, context: &Context) -> Result<Place, Failure> {
-        let loaded = context.configuration()?;
-        let named = self.store.clone().or_else(|| std::env::var_os("CASCADE_DIR").map(PathBuf::from));
-        let directory = named.filter(|directory| !directory.as_os_str().is_empty()).ok_or_else(|| {
-            Failure::new(Exit::Usage, "which store? name its folder with --store DIR, or set CASCADE_DIR")
-        })?;
-        let library =
-            tiers::load(TIER, &tiers::folders(&loaded)).map_err(|error| Failure::new(Exit::Failed, error))?;
-        Ok(Place { library, directory: std::path::absolute(directory)?, interrupts: Interrupts::watch()? })
-    }
-}
-
-impl Place {
-    /// Its folder.
-    pub(super) fn directory(&self) -> &Path {
-        &self.directory
-    }
-
-    /// Opens it. That it cannot be opened is told by the first look at it.
-    pub(super) fn open(&self, access: Access) -> Result<Store<'_>, Failure> {
-        let Access::ReadOnly = access;
-        let configuration = serde_json::json!({
-            "directory": self.directory,
-            "mode": "read_only",
-            "close_wait_ms": CLOSE_WAIT_MS,
-        });
-        let tier = self.library.open(&configuration.to_string()).map_err(failure)?;
+impl<'p> Store<'p> {
+    fn new(place: &'p Place, tier: OpenTier) -> Self {
         let now = Instant::now();
-        Ok(Store {
-            place: self,
+        Self {
+            place,
             tier: Some(tier),
             landing: None,
+            asked: 0,
+            next_request: FIRST_REQUEST,
             is_listed: false,
             heard: now,
             looked: now,
             warned: now,
-        })
-    }
-
-    /// Opens it to be read, and shows `each` what it tells, until all has been told that was there.
-    pub(super) fn walk(
-        &self,
-        mut each: impl FnMut(&News) -> Result<(), Failure>,
-    ) -> Result<Condition, Failure> {
-        let mut store = self.open(Access::ReadOnly)?;
-        let mut news = Vec::new();
-        while !store.is_told() {
-            store.hear(&mut news)?;
-            news.iter().try_for_each(&mut each)?;
-            if news.is_empty() {
-                store.rest()?;
-            }
         }
-        store.condition()
     }
-}
 
-impl Store<'_> {
     fn tier(&mut self) -> &mut OpenTier {
         self.tier.as_mut().expect("a store is open until it is dropped")
     }
@@ -152,7 +91,7 @@ impl Store<'_> {
     /// # Errors
     /// The store cannot be opened; it was asked to stop.
     pub(super) fn hear(&mut self, news: &mut Vec<News>) -> Result<(), Failure> {
-        self.place.interrupts.look()?;
+        self.place.interrupts().look()?;
         news.resize(NEWS_BATCH, News::default());
         let count = self.tier().news(news).map_err(failure)?;
         news.truncate(count);
@@ -168,7 +107,7 @@ impl Store<'_> {
     pub(super) fn rest(&mut self) -> Result<(), Failure> {
         let tier = self.tier.as_ref().expect("a store is open until it is dropped");
         let landed = tier.event_fd().map_err(failure)?;
-        self.place.interrupts.rest(landed, PAUSE)
+        self.place.interrupts().rest(landed, PAUSE)
     }
 
     /// Loads under way.
@@ -218,6 +157,26 @@ impl Store<'_> {
         Ok(())
     }
 
+    /// Asks the tier for something other than a load; the number of the request, or `None` if it takes no more now.
+    pub(super) fn ask(&mut self, action: Action) -> Result<Option<u64>, Failure> {
+        let request = self.next_request;
+        let taken = self.tier().submit(&[Operation::new(request, action)]).map_err(failure)?;
+        self.asked += taken as u64;
+        self.next_request += taken as u64;
+        Ok((taken > 0).then_some(request))
+    }
+
+    /// What came of such requests.
+    pub(super) fn answers(&mut self) -> Result<Vec<Completion>, Failure> {
+        let mut answers = Vec::new();
+        self.tier().poll(&mut answers).map_err(failure)?;
+        self.asked = self.asked.saturating_sub(answers.len() as u64);
+        if !answers.is_empty() {
+            self.stirred();
+        }
+        Ok(answers)
+    }
+
     /// How it is.
     pub(super) fn condition(&mut self) -> Result<Condition, Failure> {
         #[derive(Deserialize)]
@@ -233,7 +192,7 @@ impl Store<'_> {
         let Stats { store, counts } = serde_json::from_str(&stats).map_err(|error| {
             Failure::new(
                 Exit::Failed,
-                format!("the tier {TIER} answers otherwise than this program expects: {error}"),
+                format!("the tier {LOWER_TIER} answers otherwise than this program expects: {error}"),
             )
         })?;
         Ok(Condition { bad_lines: counts.bad_lines, ..store })
@@ -244,8 +203,8 @@ impl Store<'_> {
         self.warned = self.heard;
     }
 
-    /// Why nothing comes.
-    fn look(&mut self) -> Result<(), Failure> {
+    /// Why nothing comes: an error if nothing ever will.
+    pub(super) fn look(&mut self) -> Result<(), Failure> {
         if self.looked.elapsed() < LOOKS_APART {
             return Ok(());
         }
@@ -255,10 +214,10 @@ impl Store<'_> {
             let why = condition.warnings.last().map_or("the store cannot be opened", String::as_str);
             return Err(Failure::new(Exit::Failed, format!("{why}\n--store DIR names another store")));
         }
-        let is_waited_for = !self.is_listed || self.under_way() > 0;
+        let is_waited_for = !self.is_listed || self.under_way() > 0 || self.asked > 0;
         if is_waited_for && self.warned.elapsed() >= SILENCE {
             self.warned = Instant::now();
-            let directory = self.place.directory.display();
+            let directory = self.place.directory().display();
             tracing::warn!(
                 "{directory} has been silent for {} s; still waiting, Ctrl-C ends it",
                 self.heard.elapsed().as_secs()
