@@ -45,6 +45,10 @@ impl Node {
         let child = Cmd::new(dist.program("cascade-node"))
             // It would name another node's socket, whatever the instance.
             .without("CASCADE_SOCKET")
+            // These would lead to somebody's store.
+            .without("CASCADE_DIR")
+            .without("SCRATCH")
+            .without("PSCRATCH")
             .args(["run", "--profile", profile, "--instance", instance])
             .args(["--ready-fd".to_owned(), announce.as_raw_fd().to_string()])
             .start(out.into(), err.into())?;
