@@ -110,7 +110,9 @@ impl Setup {
         command.args(&words[1..]).arg(verb).args(["--instance", &self.instance]).args(&self.arguments);
         for (name, _) in std::env::vars_os() {
             let name_text = name.to_string_lossy();
-            if name_text.starts_with("CASCADE_") || cascade_core::place::JOB_VARIABLES.contains(&&*name_text)
+            if name_text.starts_with("CASCADE_")
+                || name_text.ends_with("SCRATCH")
+                || cascade_core::place::JOB_VARIABLES.contains(&&*name_text)
             {
                 command.env_remove(name);
             }

@@ -33,7 +33,7 @@ pub fn client() -> PathBuf {
 pub fn without_settings(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("CASCADE_") || JOB_VARIABLES.contains(&&*text) {
+        if text.starts_with("CASCADE_") || text.ends_with("SCRATCH") || JOB_VARIABLES.contains(&&*text) {
             command.env_remove(name);
         }
     }
