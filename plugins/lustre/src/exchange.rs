@@ -6,12 +6,11 @@
 use crate::bell::Bell;
 use crate::memory::HostBytes;
 use crate::stats::Counts;
+use crate::threads::Threads;
 use cascade_tier::{Action, Completion, Memory, MemoryId, MemoryRange, News, Operation, Status, TierError};
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many operations may be under way, completions that were not polled included.
 pub(crate) const QUEUE_DEPTH: usize = 1024;
@@ -36,13 +35,8 @@ pub(crate) struct Exchange {
     event: Bell,
     /// Wakes the mover.
     pub(crate) mover_bell: Bell,
-    /// The host closes: what waits is not begun any more.
-    closing: AtomicBool,
-    threads: Mutex<usize>,
-    thread_ended: Condvar,
-    has_panicked: AtomicBool,
-    /// No transfer has any memory of the host's any more.
-    has_no_memory: AtomicBool,
+    /// Those who work behind it.
+    pub(crate) threads: Threads,
 }
 
 #[derive(Debug, Default)]
@@ -69,29 +63,13 @@ impl Exchange {
             state: Mutex::default(),
             event: Bell::new()?,
             mover_bell: Bell::new()?,
-            closing: AtomicBool::new(false),
-            threads: Mutex::new(0),
-            thread_ended: Condvar::new(),
-            has_panicked: AtomicBool::new(false),
-            has_no_memory: AtomicBool::new(false),
+            threads: Threads::default(),
         })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every change of the state is one step, so a panic leaves nothing half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// That the threads live: without them what was taken would never complete.
-    pub(crate) fn check(&self) -> Result<(), TierError> {
-        // Relaxed: it is only ever set, and a later call sees it.
-        if self.has_panicked.load(Ordering::Relaxed) {
-            return Err(TierError::new(
-                Status::PANICKED,
-                "a thread of the tier is gone; close it and open it again",
-            ));
-        }
-        Ok(())
     }
 
     // The host's side.
@@ -209,63 +187,6 @@ impl Exchange {
     /// Whether there is room for more news.
     pub(crate) fn has_room(&self) -> bool {
         self.lock().news.len() < NEWS_WAITING
-    }
-
-    // The end.
-
-    pub(crate) fn is_closing(&self) -> bool {
-        // Acquire: pairs with the Release in `close`.
-        self.closing.load(Ordering::Acquire)
-    }
-
-    /// Asks the threads to end, and waits for that up to a bound. `false` if some have not.
-    pub(crate) fn close(&self, wait: Duration) -> bool {
-        // Release: pairs with the Acquire in `is_closing`.
-        self.closing.store(true, Ordering::Release);
-        self.mover_bell.ring();
-        let patience = Instant::now() + wait;
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        while *threads > 0 {
-            let left = patience.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            let waited = self.thread_ended.wait_timeout(threads, left);
-            threads = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
-    }
-
-    /// The mover has ended: nothing lands in the host's memory any more.
-    pub(crate) fn gave_memory_back(&self) {
-        // Release: pairs with the Acquire in `has_memory`.
-        self.has_no_memory.store(true, Ordering::Release);
-    }
-
-    /// Whether transfers may have memory of the host's.
-    pub(crate) fn has_memory(&self) -> bool {
-        // Acquire: pairs with the Release in `gave_memory_back`.
-        !self.has_no_memory.load(Ordering::Acquire)
-    }
-
-    /// To be held by each thread for as long as it runs.
-    pub(crate) fn thread(self: &Arc<Exchange>) -> Running {
-        *self.threads.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        Running(Arc::clone(self))
-    }
-}
-
-/// A thread of the tier runs.
-#[derive(Debug)]
-pub(crate) struct Running(Arc<Exchange>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.has_panicked.store(true, Ordering::Relaxed);
-        }
-        *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.0.thread_ended.notify_all();
     }
 }
 

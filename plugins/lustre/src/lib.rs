@@ -7,7 +7,7 @@
 //! * the mover moves pieces through an engine of [`io`]: `mover`, with `write` (stores into `record`s) and `read` (loads,
 //!   verified; `coalesce` says which share a transfer);
 //! * a keeper for each store deals with names and manifests and may hang: `keeper`, with `voice` and `journal` (what we tell),
-//!   `durable`, `room`, `holdings`, `manifest` and `book` (what the others tell), `salvage` (what containers tell themselves), and, one keeper at a time by
+//!   `durable`, `holdings`, `manifest` and `book` (what the others tell), `salvage` (what containers tell themselves), and, one keeper at a time by
 //!   `claim`, `collector` (makes room) and `fold` (keeps manifests few).
 //!
 //! What lies on disk is in [`format`](mod@format). The configuration is [`Config`], as JSON; `probe` takes `{"directory", "engine"}`,
@@ -44,10 +44,10 @@ mod probe;
 mod read;
 mod record;
 mod report;
-mod room;
 mod routes;
 mod salvage;
 mod stats;
+mod threads;
 mod tier;
 mod traffic;
 mod voice;

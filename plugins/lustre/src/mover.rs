@@ -3,7 +3,7 @@
 //! Invariants: it never waits for the file system, so deadlines are kept whatever hangs; every operation is answered once,
 //! here. What needs names or manifests is a keeper's, which may hang.
 
-use crate::exchange::{Exchange, Request, Running};
+use crate::exchange::{Exchange, Request};
 use crate::format::{ContainerId, Location};
 use crate::heat::Heat;
 use crate::io::Engine;
@@ -12,6 +12,7 @@ use crate::memory::{HostBytes, Pages};
 use crate::order::{Load, Origin, Store};
 use crate::read::Reads;
 use crate::routes::Routes;
+use crate::threads::Running;
 use crate::traffic::{Flight, Traffic};
 use crate::write::Writes;
 use cascade_tier::{Action, CloseMode, Completion, Extent, Operation, Record, Status, monotonic_ns};
@@ -71,7 +72,7 @@ impl Mover {
 
     /// Works until the host closes and nothing is under way.
     pub(crate) fn run(mut self, _running: Running) {
-        while !self.setup.exchange.is_closing() {
+        while !self.setup.exchange.threads.is_closing() {
             self.turn();
             self.sleep();
         }
@@ -305,7 +306,7 @@ impl Mover {
                 self.wait(LOOK);
             }
         }
-        self.setup.exchange.gave_memory_back();
+        self.setup.exchange.threads.gave_memory_back();
         let mode = *self.setup.close_mode.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for keeper in &self.setup.keepers {
             let _ = keeper.send(ToKeeper::Close(mode));

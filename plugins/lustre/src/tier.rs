@@ -103,10 +103,10 @@ impl LustreTier {
             started.map(drop).map_err(|error| failed("start a thread; raise `ulimit -u`", error))
         };
         for setup in threads {
-            let running = exchange.thread();
+            let running = exchange.threads.started();
             start("keeper", Box::new(move || keeper::run(setup, running)))?;
         }
-        let running = exchange.thread();
+        let running = exchange.threads.started();
         start("mover", Box::new(move || mover.run(running)))?;
         Ok(tier)
     }
@@ -118,10 +118,10 @@ impl LustreTier {
         }
         *self.close_mode.lock().unwrap_or_else(PoisonError::into_inner) = mode;
         let wait = Duration::from_millis(self.config.close_wait_ms);
-        if self.exchange.close(wait) {
+        if self.exchange.threads.close(&self.exchange.mover_bell, wait) {
             return Ok(());
         }
-        let what = if self.exchange.has_memory() {
+        let what = if self.exchange.threads.have_memory() {
             "threads that wait for it are left behind, and memory that they have must not be used again by this process"
         } else {
             "what was stored last may not be found again"
@@ -190,12 +190,12 @@ impl Tier for LustreTier {
     }
 
     fn submit(&mut self, operations: &[Operation]) -> Result<usize, TierError> {
-        self.exchange.check()?;
+        self.exchange.threads.check()?;
         Ok(self.exchange.submit(operations))
     }
 
     fn poll(&mut self, completions: &mut [Completion]) -> Result<usize, TierError> {
-        self.exchange.check()?;
+        self.exchange.threads.check()?;
         Ok(self.exchange.poll(completions))
     }
 
@@ -204,7 +204,7 @@ impl Tier for LustreTier {
     }
 
     fn news(&mut self, news: &mut [News]) -> Result<usize, TierError> {
-        self.exchange.check()?;
+        self.exchange.threads.check()?;
         Ok(self.exchange.take_news(news))
     }
 

@@ -87,6 +87,16 @@ fn a_sound_line_that_says_what_cannot_be_is_not_taken() {
     assert_eq!(decoded(40, &[0xff; 8]), Err(BadLine::Unknown), "an end beyond all containers");
 }
 
+/// Found by the fuzz target `store`.
+#[test]
+fn a_head_at_the_end_of_all_numbers_is_no_head() {
+    let head = Line::Head { container: CONTAINER, offset: 4096, record_bytes: 8192, pieces: 1 };
+    for (at, value) in [(32, u64::MAX), (32, u64::MAX - 4095), (40, u64::MAX), (40, 0), (40, 8193)] {
+        let bytes = patched(&head, at, &value.to_le_bytes());
+        assert_eq!(Line::decode(&bytes), Err(BadLine::Unknown), "{value:x} at {at}");
+    }
+}
+
 fn head(pieces: u64) -> (Head, Vec<u8>) {
     let pieces = (0..pieces).map(record).collect();
     let head = Head { container: CONTAINER, offset: 4096, record_bytes: 1 << 20, pieces };

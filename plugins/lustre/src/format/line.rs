@@ -3,7 +3,7 @@
 //! Invariants: a line has one length, says its kind and version, and sums itself; decoding checks all of that and every number
 //! in it. A manifest is nothing but lines; the head of a record and the footer of a container are lines too.
 
-use super::{CONTAINER_BYTES_MAX, ContainerId, Location, round_up};
+use super::{BLOCK_BYTES, CONTAINER_BYTES_MAX, ContainerId, Location};
 use cascade_core::checksum::Crc32c;
 use cascade_core::copy::checksum_slice;
 use cascade_tier::{PieceId, Place, Record};
@@ -294,7 +294,7 @@ impl Fields {
     fn line(&self) -> Option<Line> {
         let Fields { writer, offset, length, unix_s, .. } = *self;
         let container = ContainerId { writer, sequence: self.sequence };
-        let is_block = |bytes: u64| bytes == round_up(bytes) && bytes <= CONTAINER_BYTES_MAX;
+        let is_block = |bytes: u64| bytes <= CONTAINER_BYTES_MAX && bytes.is_multiple_of(BLOCK_BYTES);
         Some(match self.kind {
             STORE => Line::Store { made_unix_s: unix_s },
             OPENED if length <= CONTAINER_BYTES_MAX => {

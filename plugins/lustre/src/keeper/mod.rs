@@ -1,59 +1,37 @@
 //! The thread that deals with names and manifests of one store. It may hang in the file system for minutes, and nobody waits
 //! for it but operations that need it.
 //!
-//! Invariants: what was stored is in our manifest before anybody is told that it is durable; a container is made only after
-//! its room was announced, and nobody announced so much at the same time that the capacity is exceeded.
+//! Invariants: what was stored is in our manifest before anybody is told that it is durable; every message of the mover's that asks
+//! is answered, once.
+
+mod opening;
+mod room;
+
+pub(crate) use opening::{Setup, run};
 
 use crate::collector::Collector;
 use crate::config::{Config, Durability};
 use crate::durable::Durable;
-use crate::exchange::{Exchange, Running};
 use crate::format::{ContainerId, FileName, Line, Location};
-use crate::heat::Heat;
 use crate::holdings::Holdings;
 use crate::io::{Access, Directory, FileKind};
-use crate::link::{Speaker, Stored, ToKeeper, ToMover};
-use crate::mount::Mount;
+use crate::link::{Stored, ToKeeper, ToMover};
 use crate::mover::unix_s;
 use crate::order::status_of;
-use crate::report::{Report, State};
-use crate::routes::Routes;
+use crate::report::State;
 use crate::stats::Counts;
 use crate::voice::Voice;
-use crate::{fold, marker, wipe};
-use cascade_tier::{CloseMode, Completion, News, NewsKind, Status};
+use crate::{book, fold, wipe};
+use cascade_tier::{CloseMode, Completion, Status};
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
-
-/// A store that cannot be opened is tried again after this.
-const RETRY: Duration = Duration::from_secs(5);
 
 /// While the host has no room for more news, it is looked so often whether it has.
 const TELL_AGAIN: Duration = Duration::from_millis(2);
-
-/// What a keeper is given.
-pub(crate) struct Setup {
-    pub(crate) config: Arc<Config>,
-    pub(crate) path: PathBuf,
-    pub(crate) access: Access,
-    /// 0 for the store that is written, then the further ones.
-    pub(crate) number: usize,
-    pub(crate) mount: Arc<dyn Mount>,
-    pub(crate) inbox: Receiver<ToKeeper>,
-    pub(crate) mover: Speaker,
-    pub(crate) exchange: Arc<Exchange>,
-    pub(crate) routes: Arc<Routes>,
-    pub(crate) heat: Arc<Mutex<Heat>>,
-    pub(crate) report: Arc<Mutex<Report>>,
-    /// How many stores have not been told to their end for the first time.
-    pub(crate) unlisted: Arc<AtomicUsize>,
-}
 
 /// The keeper of an open store.
 pub(crate) struct Keeper {
@@ -68,70 +46,6 @@ pub(crate) struct Keeper {
     pub(crate) listed_at: Instant,
     refresh_at: Instant,
     is_listed: bool,
-}
-
-/// Opens the store, and works until the host closes.
-pub(crate) fn run(setup: Setup, _running: Running) {
-    let mut is_listed = false;
-    loop {
-        match open(&setup) {
-            Ok((directory, holdings)) => {
-                return Keeper { is_listed, ..Keeper::new(setup, directory, holdings) }.run();
-            }
-            Err(error) => setup.report(|report| report.failed(&setup.path, &error)),
-        }
-        // Nobody waits for a further store to hear of what is in the others. What it has is told when it comes.
-        if setup.number > 0 {
-            setup.listed(&mut is_listed);
-        }
-        if !refuse_until(&setup, Instant::now() + RETRY) {
-            return;
-        }
-    }
-}
-
-fn open(setup: &Setup) -> io::Result<(Arc<dyn Directory>, Holdings)> {
-    let directory = setup.mount.directory(&setup.path, setup.access)?;
-    marker::check(directory.as_ref(), setup.access)?;
-    let mut holdings = Holdings::new(Arc::clone(&directory), setup);
-    holdings.list()?;
-    Ok((directory, holdings))
-}
-
-/// Answers that the store is not to be had; `false` when the host closes.
-fn refuse_until(setup: &Setup, until: Instant) -> bool {
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        match setup.inbox.recv_timeout(left) {
-            Err(RecvTimeoutError::Timeout) => return true,
-            Err(RecvTimeoutError::Disconnected) | Ok(ToKeeper::Close(_)) => return false,
-            Ok(ToKeeper::Open(container)) => {
-                setup.mover.say(ToMover::Opened { container, file: Err(Status::FENCED) });
-            }
-            Ok(ToKeeper::Acquire) => setup.mover.say(ToMover::Acquired(Err(Status::FENCED))),
-            Ok(ToKeeper::Sync { request_id } | ToKeeper::Remove { request_id, .. }) => {
-                setup.mover.say(ToMover::Answer(Completion::new(request_id, Status::FENCED, 0)));
-            }
-            // Nothing can have been stored.
-            Ok(ToKeeper::Stored(_) | ToKeeper::Sealed { .. } | ToKeeper::Drop(_)) => {}
-        }
-    }
-}
-
-impl Setup {
-    /// All that was there when the store was opened has been told; once.
-    fn listed(&self, is_listed: &mut bool) {
-        if !std::mem::replace(is_listed, true) {
-            // AcqRel: whoever is last tells after what all the others told.
-            if self.unlisted.fetch_sub(1, Ordering::AcqRel) == 1 {
-                self.exchange.tell([News { kind: NewsKind::LISTED, ..News::default() }]);
-            }
-        }
-    }
-
-    fn report(&self, change: impl FnOnce(&mut Report)) {
-        change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
-    }
 }
 
 impl Keeper {
@@ -191,7 +105,7 @@ impl Keeper {
 
     /// Opens a store for one who collects in it, and does nothing else.
     pub(crate) fn visit(setup: Setup) -> io::Result<Keeper> {
-        let (directory, holdings) = open(&setup)?;
+        let (directory, holdings) = opening::open(&setup)?;
         Ok(Keeper::new(setup, directory, holdings))
     }
 
@@ -279,14 +193,17 @@ impl Keeper {
     }
 
     fn open(&mut self, container: ContainerId) -> Result<Arc<OwnedFd>, Status> {
+        if self.holdings.book.get(container).is_some_and(|container| container.state == book::State::Gone) {
+            return Err(Status::NOT_FOUND);
+        }
         let opened = self.directory.open(&FileName::Container(container).to_string(), FileKind::Container);
         opened.map_err(|error| {
-            let status = status_of(&error);
-            if status == Status::NOT_FOUND {
+            // A stale handle may be another one the next time; a name that is gone is not.
+            if error.kind() == io::ErrorKind::NotFound {
                 let told = self.holdings.vanished(container);
                 self.note("tell of a lost container", told);
             }
-            status
+            status_of(&error)
         })
     }
 

@@ -3,9 +3,9 @@
 //! Invariant: a container is made only after its room was announced and the others were read, so that of two who announce at
 //! once one at least sees the other, and gives its room back.
 
+use super::Keeper;
 use crate::format::{ContainerId, FileName, Line};
 use crate::io::{Access, FileKind};
-use crate::keeper::Keeper;
 use crate::link::Acquired;
 use crate::manifest::Manifest;
 use crate::mover::unix_s;

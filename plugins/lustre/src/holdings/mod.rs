@@ -1,25 +1,24 @@
-//! What a store holds, as far as we have read it, and the news of it for the host.
+//! What a store holds, as far as we have read it.
 //!
-//! Invariants: names are asked for by one listing, however many containers there are; a piece is told as lost only if it was
-//! told as found or is our own. A read-only store is never written.
+//! Invariants: names are asked for by one listing, however many containers there are; a line is taken in once, whichever
+//! manifest it stands in by then. A read-only store is never written.
 
-use crate::book::{Book, Change, Lines, State};
+mod news;
+mod pieces;
+
+use crate::book::{Book, Change, Lines};
 use crate::exchange::Exchange;
-use crate::format::{ContainerId, FileName, LINE_BYTES, Line, Location};
+use crate::format::{ContainerId, FileName, LINE_BYTES, Line};
 use crate::io::{Directory, FileKind};
 use crate::keeper::Setup;
 use crate::link::{Speaker, ToMover};
 use crate::manifest::Manifest;
 use crate::routes::Routes;
 use crate::salvage;
-use cascade_tier::{News, NewsKind, Record};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// So many lines of a container are told at once.
-const TOLD_LINES: u64 = 8192;
 
 /// What a store holds.
 pub(crate) struct Holdings {
@@ -242,209 +241,6 @@ impl Holdings {
             }
         }
         Ok(())
-    }
-
-    fn react(&mut self, change: Change) -> io::Result<()> {
-        match change {
-            Change::None => {}
-            Change::Grown(id) => {
-                self.to_tell.insert(id);
-            }
-            Change::Lost(id) => {
-                self.to_tell.remove(&id);
-                self.lose(id)?;
-            }
-            Change::Removed(record) => {
-                self.forget(&record);
-                if self.was_told(&record)? {
-                    self.tell(NewsKind::LOST, [record]);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets the mover know that a piece is no more, before the host hears of it.
-    fn forget(&self, record: &Record) {
-        if let Some(location) = Location::from_extent(record.extent) {
-            self.mover.say(ToMover::Removed(location));
-        }
-    }
-
-    /// Whether the host knows of a piece.
-    fn was_told(&self, record: &Record) -> io::Result<bool> {
-        let container = Line::Removed(*record).container().and_then(|id| self.book.get(id));
-        let Some((lines, told)) = container.and_then(|container| Some((container.lines?, container.told)))
-        else {
-            // What a container tells itself is told at once.
-            return Ok(container.is_some_and(|container| container.is_orphan));
-        };
-        let mut was_told = false;
-        self.manifests[lines.source].reread(self.directory.as_ref(), lines.start, told, |line| {
-            was_told |= matches!(line, Line::Stored(stored) if stored.extent == record.extent);
-            !was_told
-        })?;
-        Ok(was_told)
-    }
-
-    fn tell(&self, kind: NewsKind, records: impl IntoIterator<Item = Record>) {
-        let mut count = 0;
-        self.exchange.tell(records.into_iter().inspect(|_| count += 1).map(|record| News { kind, record }));
-        self.exchange.count(|counts| match kind {
-            NewsKind::FOUND => counts.found_pieces += count,
-            _ => counts.lost_pieces += count,
-        });
-    }
-
-    /// Tells pieces that the host does not know of though they are our own.
-    pub(crate) fn tell_found(&self, records: &[Record]) {
-        self.tell(NewsKind::FOUND, records.iter().copied());
-    }
-
-    /// Tells what is new as far as there is room; whether there is more.
-    pub(crate) fn tell_some(&mut self) -> io::Result<bool> {
-        while self.exchange.has_room() {
-            let Some(id) = self.to_tell.pop_first() else { return Ok(false) };
-            let Some(container) = self.book.get(id).filter(|container| container.state < State::Condemned)
-            else {
-                continue;
-            };
-            let (told, lines, is_orphan) = (container.told, container.lines, container.is_orphan);
-            let Some(lines) = lines else {
-                if is_orphan {
-                    self.tell(NewsKind::FOUND, self.salvaged(id)?);
-                    self.book.told(id, 1);
-                }
-                continue;
-            };
-            let end = lines.end.min(told + TOLD_LINES * LINE_BYTES as u64);
-            let records = self.pieces(id, Lines { start: told, end, ..lines })?;
-            self.tell(NewsKind::FOUND, records);
-            self.book.told(id, end);
-            if end < lines.end {
-                self.to_tell.insert(id);
-            }
-        }
-        Ok(!self.to_tell.is_empty())
-    }
-
-    /// Tells the pieces of a container as lost that were told as found.
-    fn lose(&self, id: ContainerId) -> io::Result<()> {
-        let Some(container) = self.book.get(id) else { return Ok(()) };
-        let records = match container.lines {
-            Some(lines) => self.pieces(id, Lines { end: container.told, ..lines })?,
-            None if container.is_orphan && container.told > 0 => self.salvaged(id)?,
-            None => Vec::new(),
-        };
-        self.tell(NewsKind::LOST, records);
-        Ok(())
-    }
-
-    /// A container is not there any more, though nobody said so: it was purged.
-    pub(crate) fn vanished(&mut self, id: ContainerId) -> io::Result<()> {
-        if self.book.get(id).is_none() {
-            return Ok(());
-        }
-        let change = self.book.apply(0, 0, &Line::Gone { container: id });
-        self.react(change)
-    }
-
-    /// The pieces of a container whose lines stand in a stretch, but for those that were removed.
-    fn pieces(&self, id: ContainerId, lines: Lines) -> io::Result<Vec<Record>> {
-        let mut records = Vec::new();
-        self.each_piece(id, lines, |record, _| {
-            records.push(*record);
-            true
-        })?;
-        Ok(records)
-    }
-
-    fn each_piece(
-        &self,
-        id: ContainerId,
-        lines: Lines,
-        mut take: impl FnMut(&Record, Location) -> bool,
-    ) -> io::Result<()> {
-        let Lines { source, start, end } = lines;
-        let manifest = &self.manifests[source];
-        manifest.reread(self.directory.as_ref(), start, end, |line| match line {
-            Line::Stored(record) => match Location::from_extent(record.extent) {
-                Some(location) if location.container == id && !self.book.is_removed(location) => {
-                    take(record, location)
-                }
-                _ => true,
-            },
-            _ => true,
-        })
-    }
-
-    /// The pieces that a container names itself, but for those that were removed.
-    fn salvaged(&self, id: ContainerId) -> io::Result<Vec<Record>> {
-        let mut records = salvage::pieces(self.directory.as_ref(), id)?;
-        records.retain(|record| {
-            Location::from_extent(record.extent).is_some_and(|location| !self.book.is_removed(location))
-        });
-        Ok(records)
-    }
-
-    /// All pieces of a container that are not removed.
-    pub(crate) fn all_pieces(&self, id: ContainerId) -> io::Result<Vec<Record>> {
-        match self.book.get(id) {
-            Some(container) => match container.lines {
-                Some(lines) => self.pieces(id, lines),
-                None if container.is_orphan => self.salvaged(id),
-                None => Ok(Vec::new()),
-            },
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// The piece at a location, if there is one.
-    pub(crate) fn find(&self, location: Location) -> io::Result<Option<Record>> {
-        let Some(container) = self.book.get(location.container) else { return Ok(None) };
-        if container.state == State::Gone || self.book.is_removed(location) {
-            return Ok(None);
-        }
-        let mut found = None;
-        match container.lines {
-            Some(lines) => self.each_piece(location.container, lines, |record, at| {
-                if at == location {
-                    found = Some(*record);
-                }
-                found.is_none()
-            })?,
-            None => {
-                let records = self.all_pieces(location.container)?;
-                found = records.into_iter().find(|record| record.extent == location.to_extent());
-            }
-        }
-        Ok(found)
-    }
-
-    /// What manifests that are to be folded say of containers whose lines stand elsewhere.
-    pub(crate) fn said_of_others(&self, sources: &[usize]) -> io::Result<Vec<Line>> {
-        let is_elsewhere = |id: ContainerId| {
-            let lines = self.book.get(id).and_then(|container| container.lines);
-            lines.is_some_and(|lines| !sources.contains(&lines.source))
-        };
-        let mut said = Vec::new();
-        for (id, container) in self.book.iter().filter(|(id, _)| is_elsewhere(*id)) {
-            match container.state {
-                State::Condemned => said.push(Line::Condemned { container: id }),
-                State::Gone => said.push(Line::Gone { container: id }),
-                State::Open | State::Sealed => {}
-            }
-        }
-        for &source in sources {
-            let manifest = &self.manifests[source];
-            manifest.reread(self.directory.as_ref(), 0, manifest.read_bytes(), |line| {
-                if matches!(line, Line::Removed(_)) && line.container().is_some_and(is_elsewhere) {
-                    said.push(*line);
-                }
-                true
-            })?;
-        }
-        Ok(said)
     }
 
     /// Takes in the containers that no manifest tells of: their manifests are lost.
