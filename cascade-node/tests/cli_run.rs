@@ -309,5 +309,12 @@ fn what_was_put_is_matched_over_all_tiers_and_got() {
             (Some(3), "error: miss: it is not there\n".into())
         );
     }
+    let (code, told) = said(&["stat", "@b"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        told.contains("rank 0 group 0: 10 bytes, depth 1, checksum ") && told.contains(" in arena 0 slot "),
+        "{told}"
+    );
+    assert_eq!(said(&["stat", "@c"]).0, Some(3));
     assert_eq!(place.output(&["get", "@b", "--within", "soon"]).status.code(), Some(2));
 }

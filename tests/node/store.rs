@@ -104,6 +104,32 @@ fn a_chain_below_memory_is_located_promoted_and_held() {
 }
 
 #[test]
+fn a_block_is_told_with_all_its_copies() {
+    let folder = Scratch::new();
+    let mut node = start(setup("stat", &folder));
+    let mut client = node.actor();
+    let copies = |node: &Node| {
+        let piece = node.ask(&format!("stat {}", content::key(2)))["pieces"][0].clone();
+        [&piece["memory"], &piece["stored"]].map(|copy| {
+            assert!(
+                copy.is_null() || copy["len_bytes"] == content::len_bytes(2) && copy["depth"] == 2,
+                "{copy}"
+            );
+            copy.is_object()
+        })
+    };
+    put(&mut client, 0..3);
+    job(&node, "persist");
+    assert_eq!(copies(&node), [true, true]);
+    node.stop();
+    node.restart();
+    wait_until_listed(&node);
+    assert_eq!(copies(&node), [false, true]);
+    node.actor().expect("get_within 2", "hit");
+    assert_eq!(copies(&node), [true, true]);
+}
+
+#[test]
 fn what_persist_acknowledged_outlives_every_kill_and_the_memory_with_it() {
     let seed = &mut Seed::of_environment(3);
     let folder = Scratch::new();

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use cascade_core::key::BlockKey;
+use cascade_core::piece::PieceId;
+use cascade_core::residency::Residency;
 use serde_json::{Value, json};
 
 use super::pump::Engine;
@@ -16,26 +18,43 @@ pub(super) fn answer(engine: &Engine, question: &str) -> Option<Value> {
     }
 }
 
-/// Where the pieces of a block lie.
+/// Where the copies of a block's pieces lie.
 fn stat(engine: &Engine, key: &BlockKey) -> Value {
-    let store = &engine.store;
-    let pieces = store.catalog.block(key).into_iter().flat_map(|block| store.catalog.pieces(block));
-    let pieces: Vec<Value> = pieces
-        .map(|piece| {
-            let meta = store.line(piece.slot.arena, piece.slot.slot).meta();
-            json!({
-                "rank": piece.rank,
-                "group": piece.group,
-                "len_bytes": meta.len_bytes,
-                "checksum": meta.checksum,
-                "depth": meta.depth,
-                "arena": piece.slot.arena,
-                "slot": piece.slot.slot,
-                "generation": piece.slot.generation,
-            })
-        })
-        .collect();
+    let catalog = &engine.store.catalog;
+    let copies = catalog.known(key).into_iter().flat_map(|block| catalog.copies(block));
+    let pieces: Vec<Value> = copies.map(|(id, residency)| piece(engine, &id, residency)).collect();
     json!({ "key": key.to_string(), "pieces": pieces })
+}
+
+/// One piece: what the line of its slot says, and what the book of stored copies says.
+fn piece(engine: &Engine, id: &PieceId, residency: Residency) -> Value {
+    let stored = residency.stored().map(|stored| {
+        let copy = engine.store.stored.get(stored);
+        json!({
+            "tier": engine.lower.as_ref().map(|lower| lower.below.name()),
+            "len_bytes": copy.len_bytes,
+            "checksum": copy.checksum,
+            "depth": copy.depth,
+            "stored_unix_s": copy.stored_unix_s,
+        })
+    });
+    let memory = residency.slot().map(|slot| {
+        let meta = engine.store.line(slot.arena, slot.slot).meta();
+        json!({
+            "len_bytes": meta.len_bytes,
+            "checksum": meta.checksum,
+            "depth": meta.depth,
+            "arena": slot.arena,
+            "slot": slot.slot,
+            "generation": slot.generation,
+        })
+    });
+    let on_its_way = match residency {
+        Residency::Demoting { .. } => Some("down"),
+        Residency::Promoting { .. } => Some("up"),
+        _ => None,
+    };
+    json!({ "rank": id.rank, "group": id.group, "memory": memory, "stored": stored, "on_its_way": on_its_way })
 }
 
 /// The state of the node, for `status` and programs.
