@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from cascade_kv.vllm.patience import LARGEST_PROBE, PROBE, PROBE_EVERY, Patience
+from cascade_kv.vllm.patience import FIRST, LARGEST_PROBE, PROBE_EVERY, Patience
 
 PREFILL = 10_000.0
 
@@ -15,8 +15,11 @@ def computing_s(tokens: int, prefill: float = PREFILL) -> float:
     return tokens / prefill
 
 
-def test_tiers_that_are_not_known_cost_a_small_part_of_computing() -> None:
-    assert Patience(PREFILL).of(8000) == pytest.approx(PROBE * computing_s(8000))
+def test_tiers_of_which_nothing_is_known_are_given_a_chance_once() -> None:
+    patience = Patience(PREFILL)
+    assert patience.of(8000) == pytest.approx(FIRST * computing_s(8000))
+    patience.brought(10, FIRST * computing_s(8000))
+    assert patience.of(8000) == 0.0
 
 
 def test_fast_tiers_are_waited_for_as_long_as_they_need() -> None:
@@ -42,7 +45,7 @@ def test_tiers_slower_than_prefill_cost_a_twentieth_at_most(tier_tokens_per_s: i
     """Whatever they bring: the time of a request is what it waits, and what it computes then."""
     patience = Patience(PREFILL)
     spent_s = cold_s = 0.0
-    for _ in range(200):
+    for number in range(200):
         tokens = 8000
         waited_s = patience.of(tokens)
         brought = int(waited_s * tier_tokens_per_s)
@@ -50,7 +53,7 @@ def test_tiers_slower_than_prefill_cost_a_twentieth_at_most(tier_tokens_per_s: i
             patience.brought(brought, waited_s)
         spent_s += waited_s + computing_s(tokens - brought)
         cold_s += computing_s(tokens)
-        assert waited_s <= LARGEST_PROBE * computing_s(tokens)
+        assert waited_s <= (LARGEST_PROBE if number else FIRST) * computing_s(tokens)
     assert spent_s <= 1.05 * cold_s
 
 
@@ -68,6 +71,7 @@ def test_tiers_that_have_become_fast_are_found_out_again() -> None:
 def test_a_probe_in_which_nothing_came_makes_the_next_one_longer() -> None:
     """A tier that is fast, but takes its time to begin."""
     patience = Patience(PREFILL)
+    patience.brought(0, 1.0)
     probes = []
     for _ in range(10 * PROBE_EVERY):
         if patience_s := patience.of(1000):

@@ -1,9 +1,10 @@
 """How long it pays to wait for what lower tiers have of a prompt: never longer than computing it would take.
 
 Two speeds decide, both in tokens per second: that of prefill, which the steps of the engine tell once there
-were some (until then it is assumed), and that of the lower tiers, which what they brought tells. Of tiers not
-known yet, or known to be slower than prefill, only a small part of the time of computing is waited for, and
-of the slow ones only now and then: to find out whether they have become faster.
+were some (until then it is assumed), and that of the lower tiers, which what they brought tells. The first
+request of all waits for half of the time of computing, so that a fresh engine over a good store begins warm.
+Of tiers that turned out to be slower than prefill only a small part of it is waited for, and only now and
+then: to find out whether they have become faster.
 
 Pure: the clock is the caller's.
 """
@@ -24,8 +25,10 @@ WORTHWHILE = 0.75
 """Tiers that need more of the time of computing than this are slow."""
 SLACK = 2.0
 """What is waited for beside what is expected."""
+FIRST = 0.5
+"""The part of the time of computing that is risked on tiers of which nothing is known."""
 PROBE = 0.04
-"""The part of the time of computing that is risked on tiers that are not known, or slow."""
+"""The part of it that is risked on slow ones."""
 LARGEST_PROBE = 0.32
 """The same where smaller ones were over before anything came."""
 PROBE_EVERY = 16
@@ -74,7 +77,7 @@ class Patience:
         computing_s = tokens / self.prefill_tokens_per_s
         tier = self.tier_tokens_per_s
         if tier is None:
-            return self._probe * computing_s
+            return FIRST * computing_s
         if tier * WORTHWHILE < self.prefill_tokens_per_s:
             self._passed_over = (self._passed_over + 1) % PROBE_EVERY
             return 0.0 if self._passed_over else self._probe * computing_s
