@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Variables that would lead it to another node, or to a store that no setting names.
+const NOT_ITS_OWN: [&str; 4] = ["CASCADE_SOCKET", "CASCADE_DIR", "SCRATCH", "PSCRATCH"];
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running node that no other program knows of.
@@ -26,8 +28,9 @@ impl Node {
         settings: &[String],
     ) -> Result<Self, Box<dyn Error>> {
         let instance = format!("bench-{}", std::process::id());
-        let child = Command::new(program)
-            .env_remove("CASCADE_SOCKET")
+        let mut command = Command::new(program);
+        NOT_ITS_OWN.iter().for_each(|name| _ = command.env_remove(name));
+        let child = command
             .args(["run", "--instance", &instance, "--log", "warn", "--set", "policy.name=lru"])
             // Chunks that hold the largest pieces, whatever the capacity.
             .args(["--set", &format!("segment.capacity={capacity_bytes}"), "--set", "segment.chunk=32MiB"])

@@ -68,8 +68,11 @@ fn is_honest(row: &Value) {
     }
     assert!(number(row, "/floor/memcpy_gbps") > 0.0 && number(row, "/floor/nontemporal_gbps") > 0.0);
     if text(row, "mode") == "cold" {
-        assert!(number(row, "/floor/disk_gbps") > 0.0 && number(row, "/floor/disk_deep_gbps") > 0.0);
-        assert_eq!(number(row, "/resident_bytes"), 0.0, "{row}");
+        for floor in ["disk_write_gbps", "disk_read_gbps", "disk_deep_read_gbps"] {
+            assert!(number(row, &format!("/floor/{floor}")) > 0.0, "{row}");
+        }
+        // A page of a file's head may stay, no block.
+        assert!(number(row, "/resident_bytes") < 256.0 * 1024.0, "{row}");
         assert!(number(row, "/read_from_disk_ratio") > 0.9, "{row}");
     }
     assert!(text(row, "version").starts_with(|c: char| c.is_ascii_digit()), "{row}");
@@ -80,7 +83,7 @@ fn is_honest(row: &Value) {
 }
 
 #[test]
-fn redis_is_compared_beside_cascade_in_memory() {
+fn cascade_is_compared_beside_redis_in_memory_and_alone_on_the_disk() {
     if !has_redis() {
         return println!(
             "SKIPPED compare::redis: redis-server is not here; install the package redis-server"
@@ -89,9 +92,13 @@ fn redis_is_compared_beside_cascade_in_memory() {
     let folder = on_disk();
     let mut command = compare(folder.path(), "--systems cascade,redis --rounds 2");
     let output = command.arg("--node").arg(programs::node()).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("has no disk below it") {
+        return println!("SKIPPED compare::cold: {}", said.trim());
+    }
     let result = result(&output);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(names(&result, "rows"), ["cascade  hot", "redis  hot"], "{result}");
+    assert_eq!(names(&result, "rows"), ["cascade  hot", "redis  hot", "cascade  cold"], "{result}");
     result["rows"].as_array().expect("rows").iter().for_each(is_honest);
     assert!(names(&result, "absent").contains(&"redis  cold".to_owned()), "it has no disk: {result}");
     for field in ["time", "commit", "run_id"] {

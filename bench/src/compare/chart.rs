@@ -177,7 +177,7 @@ impl Canvas<'_> {
 
 /// What gets of this row cannot be faster than.
 fn bound(row: &Row) -> f64 {
-    match (row.floor.disk_gbps, row.floor.disk_deep_gbps) {
+    match (row.floor.disk_read_gbps, row.floor.disk_deep_read_gbps) {
         (Some(one), Some(deep)) => one.max(deep),
         _ => row.floor.memcpy_gbps.max(row.floor.nontemporal_gbps),
     }

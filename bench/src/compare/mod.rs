@@ -5,6 +5,8 @@
 //! fails, or whose figures cannot be true ([`row`]), has no row. Nothing is estimated.
 
 mod chart;
+mod disk;
+mod entrant;
 mod floor;
 mod page_cache;
 mod report;
@@ -20,14 +22,16 @@ pub(crate) use table::table;
 
 use crate::provenance::Provenance;
 use crate::signals::Signals;
-use floor::Disk;
+use disk::Disk;
+use entrant::Entrant;
 use indicatif::{ProgressBar, ProgressStyle};
-use rounds::{Entrant, Finished, Rounds};
+use rounds::{Finished, Rounds};
 use row::Row;
 use serde::{Deserialize, Serialize};
 use stage::Stage;
 use std::error::Error;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use systems::{Setting, Started};
 use tempfile::TempDir;
@@ -172,7 +176,8 @@ fn panel(
     let (memory, disk) = (private(Path::new(MEMORY))?, private(plan.folder)?);
     let blocks = (plan.total_bytes as usize / block_bytes).max(1);
     let mut stage = Stage::new(memory.path(), block_bytes, blocks)?;
-    let floor = if mode == Mode::Cold { Some(Disk::new(&inner(&disk, "floor")?, &stage)?) } else { None };
+    let floor =
+        if mode == Mode::Cold { Some(Disk::new(&inner(&disk, "floor")?, block_bytes)?) } else { None };
     let mut entrants = Vec::new();
     for (system, variant) in plan.entrants() {
         let name = format!("{}{variant}", system.name());
@@ -211,6 +216,7 @@ fn private(folder: &Path) -> Result<TempDir, Box<dyn Error>> {
 
 fn inner(folder: &TempDir, name: &str) -> std::io::Result<PathBuf> {
     let path = folder.path().join(name);
-    fs::create_dir(&path)?;
+    // A store of blocks is nobody else's, and Cascade's tier insists on that.
+    fs::DirBuilder::new().mode(0o700).create(&path)?;
     Ok(path)
 }

@@ -6,13 +6,20 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
+/// Writes everything below a folder back.
+///
+/// # Errors
+/// A file cannot be opened or written back.
+pub(crate) fn sync_below(folder: &Path) -> io::Result<()> {
+    each_file(folder, &mut |file, _| file.sync_all())
+}
+
 /// Writes everything below a folder back and lets its pages go. What stays nevertheless tells
 /// [`resident_bytes`].
 ///
 /// # Errors
-/// A file cannot be opened or written back.
+/// As [`sync_below`].
 pub(crate) fn drop_below(folder: &Path) -> io::Result<()> {
-    rustix::fs::sync();
     each_file(folder, &mut |file, _| {
         file.sync_all()?;
         Ok(fadvise(file, 0, None, Advice::DontNeed)?)

@@ -44,7 +44,7 @@ pub(crate) struct Figures {
     pub(crate) p99_us: f64,
     /// Of client and servers.
     pub(crate) cpu_s_per_gb: f64,
-    /// Speed over that of the floor: the faster copy, or for cold gets the faster read. The median over rounds.
+    /// Speed over that of the floor: the faster copy, or the disk's write and faster read. The median over rounds.
     pub(crate) floor_ratio: f64,
     /// The fastest that the floor was at any moment, for one block or for all.
     pub(crate) bound_gbps: f64,
@@ -55,9 +55,11 @@ pub(crate) struct Figures {
 pub(crate) struct Floor {
     pub(crate) memcpy_gbps: f64,
     pub(crate) nontemporal_gbps: f64,
+    /// O_DIRECT, several writes at a time, and their sync.
+    pub(crate) disk_write_gbps: Option<f64>,
     /// O_DIRECT, one read at a time and several.
-    pub(crate) disk_gbps: Option<f64>,
-    pub(crate) disk_deep_gbps: Option<f64>,
+    pub(crate) disk_read_gbps: Option<f64>,
+    pub(crate) disk_deep_read_gbps: Option<f64>,
 }
 
 impl Row {
@@ -70,9 +72,11 @@ impl Row {
             if !(figures.floor_ratio > 0.0 && figures.bound_gbps > 0.0 && figures.gbps > 0.0) {
                 return Err(format!("there is no floor to {name}, or no figure"));
             }
-            // Half of the calls were this fast or faster.
+            // Half of the calls were this fast or faster: the median call is disturbed less than all calls together. Of cold
+            // ones a few wait for the disk on behalf of the others.
             let typical_gbps = self.block_bytes as f64 / 1e3 / figures.p50_us;
-            let times = typical_gbps.max(figures.gbps) / figures.bound_gbps;
+            let gbps = if self.mode == Mode::Hot { figures.gbps.max(typical_gbps) } else { figures.gbps };
+            let times = gbps / figures.bound_gbps;
             if times > TOLERANCE {
                 return Err(format!("{name} at {times:.1} times the speed of their floor"));
             }
@@ -129,8 +133,9 @@ pub(super) mod tests {
             floor: Floor {
                 memcpy_gbps: 7.0,
                 nontemporal_gbps: 8.0,
-                disk_gbps: cold.then_some(1.0),
-                disk_deep_gbps: cold.then_some(2.0),
+                disk_write_gbps: cold.then_some(0.5),
+                disk_read_gbps: cold.then_some(1.0),
+                disk_deep_read_gbps: cold.then_some(2.0),
             },
             resident_bytes: cold.then_some(0),
             read_from_disk_ratio: cold.then_some(1.0),
@@ -159,7 +164,7 @@ pub(super) mod tests {
         let said = refused(Mode::Hot, |row| row.get.p50_us = 2.5);
         assert_eq!(said, "gets at 93.2 times the speed of their floor");
         let said = refused(Mode::Cold, |row| row.get.bound_gbps = 2.0);
-        assert!(said.starts_with("gets at 2.1 times"), "a cold get that beats the disk: {said}");
+        assert!(said.starts_with("gets at 2.0 times"), "a cold get that beats the disk: {said}");
     }
 
     #[test]

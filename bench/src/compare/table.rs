@@ -6,17 +6,18 @@ use super::{Comparison, Left};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-const HEAD: [&str; 11] = [
+const HEAD: [&str; 12] = [
     "system",
     "put GB/s",
+    "of floor",
     "p50 µs",
     "p99 µs",
     "CPU s/GB",
     "get GB/s",
+    "of floor",
     "p50 µs",
     "p99 µs",
     "CPU s/GB",
-    "of floor",
     "wrong bytes",
 ];
 
@@ -26,7 +27,8 @@ pub(crate) fn table(run: &Comparison) -> String {
     let job = origin.slurm_job_id.as_ref().map_or(String::new(), |id| format!(", SLURM job {id}"));
     let mut text = format!(
         "# Comparison, {}\n\nCommit {} on {} x {}, {}, run {}{job}.\nBlocks of {} MiB in all, cold ones in {}. \
-         One client, one block at a time; GB are 10⁹ bytes; every byte that was got is compared.\n",
+         One client, one block at a time; GB are 10⁹ bytes; every byte that was got is compared. The speed of cold puts is \
+         that at which they reach the disk.\n",
         origin.time,
         origin.commit,
         origin.host.cpus,
@@ -77,12 +79,17 @@ fn took_part(row: &Row) -> String {
 
 fn aligned(rows: &[&Row]) -> String {
     let cells = |figures: &Figures| {
-        let Figures { gbps, p50_us, p99_us, cpu_s_per_gb, .. } = figures;
-        [format!("{gbps:.2}"), format!("{p50_us:.0}"), format!("{p99_us:.0}"), format!("{cpu_s_per_gb:.3}")]
+        let Figures { gbps, floor_ratio, p50_us, p99_us, cpu_s_per_gb, .. } = figures;
+        let rates = [format!("{gbps:.2}"), format!("{floor_ratio:.2}")];
+        rates.into_iter().chain([
+            format!("{p50_us:.0}"),
+            format!("{p99_us:.0}"),
+            format!("{cpu_s_per_gb:.3}"),
+        ])
     };
     let lines = rows.iter().map(|row| {
-        let end = [format!("{:.2}", row.get.floor_ratio), row.wrong_bytes.to_string()];
-        [name(row)].into_iter().chain(cells(&row.put)).chain(cells(&row.get)).chain(end).collect::<Vec<_>>()
+        let cells = cells(&row.put).chain(cells(&row.get)).chain([row.wrong_bytes.to_string()]);
+        [name(row)].into_iter().chain(cells).collect::<Vec<_>>()
     });
     let mut lines: Vec<Vec<String>> = [HEAD.map(str::to_owned).to_vec()].into_iter().chain(lines).collect();
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
@@ -108,14 +115,17 @@ fn aligned(rows: &[&Row]) -> String {
 fn floors(rows: &[&Row]) -> String {
     let span = |name: &str, values: Vec<f64>| {
         let (least, most) = values.iter().fold((f64::INFINITY, 0.0_f64), |(l, m), &v| (l.min(v), m.max(v)));
-        (!values.is_empty()).then(|| format!("{name} {least:.1} to {most:.1} GB/s"))
+        let (least, most) = (format!("{least:.1}"), format!("{most:.1}"));
+        let span = if least == most { least } else { format!("{least} to {most}") };
+        (!values.is_empty()).then(|| format!("{name} {span} GB/s"))
     };
     let all = |of: fn(&Row) -> Option<f64>| rows.iter().filter_map(|row| of(row)).collect::<Vec<_>>();
     let spans = [
         span("memcpy", all(|row| Some(row.floor.memcpy_gbps))),
         span("non-temporal copy", all(|row| Some(row.floor.nontemporal_gbps))),
-        span("O_DIRECT, one read at a time", all(|row| row.floor.disk_gbps)),
-        span("O_DIRECT, eight at a time", all(|row| row.floor.disk_deep_gbps)),
+        span("O_DIRECT, eight writes at a time and a sync", all(|row| row.floor.disk_write_gbps)),
+        span("O_DIRECT, one read at a time", all(|row| row.floor.disk_read_gbps)),
+        span("eight at a time", all(|row| row.floor.disk_deep_read_gbps)),
     ];
     let spans: Vec<String> = spans.into_iter().flatten().collect();
     if spans.is_empty() { "none was taken, as there is no row".to_owned() } else { spans.join("; ") }
