@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from node_process import Node
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheTensor, create_kv_cache_views
 from vllm.v1.kv_cache_layout import KVCacheLayout
 
+from cascade_kv import Miss, Namespace
 from cascade_kv.vllm.groups import Group
 from cascade_kv.vllm.pages import as_bytes, group_pages
-from cascade_kv.vllm.staging import gather, scatter
+from cascade_kv.vllm.staging import gather, scatter, scatter_whole
 from cascade_kv.vllm.support import Unsupported
 
 BLOCKS = 5
@@ -92,3 +94,22 @@ def test_what_is_gathered_is_scattered_back(page_bytes: int) -> None:
         layer[blocks] = 0
     scatter(pieces, blocks, layers)
     assert all(torch.equal(layer, old) for layer, old in zip(layers, before, strict=True))
+
+
+def test_noise_in_a_staged_row_without_a_whole_piece_does_not_reach_the_engine(node: Node) -> None:
+    page_bytes, noise = 2048, 0xFF
+    keys = Namespace(model="noise", block_tokens=1).chain(range(4))
+    lengths = [2 * page_bytes, 2 * page_bytes - 1, None, 2 * page_bytes]
+    rows = torch.full((len(keys), 2 * page_bytes), noise, dtype=torch.uint8)
+    with node.connect() as client:
+        for depth, (key, length) in enumerate(zip(keys, lengths, strict=True)):
+            if length is not None:
+                parent = keys[depth - 1] if depth else None
+                assert client.put(key, bytes(length), parent=parent, depth=depth, wait=True)
+        answers = client.get_batch_into(keys, list(rows.numpy()))
+    assert [answer if isinstance(answer, int) else None for answer in answers] == lengths
+    assert isinstance(answers[2], Miss)
+    layers = [torch.full((6, page_bytes), 7, dtype=torch.uint8) for _ in range(2)]
+    scatter_whole(rows, answers, [5, 4, 2, 1], layers, torch.tensor)
+    for layer in layers:
+        assert [row.unique().tolist() for row in layer] == [[7], [0], [7], [7], [7], [0]]

@@ -14,8 +14,9 @@ import torch
 from cascade_kv import Client, Miss, PagedCache, Stored
 from cascade_kv.vllm.messages import Run
 
-RUN_BYTES = 16 << 20
-"""What one thread copies at a time, so that a long prompt is copied by all of them."""
+RUN_BYTES = 4 << 20
+"""What one thread copies at a time, so that a prompt is copied by all of them, and they end together: some
+tenths of a millisecond."""
 
 
 class Memory(Protocol):
@@ -25,6 +26,9 @@ class Memory(Protocol):
     """Of each KV group: the length of its pieces."""
     run_blocks: Sequence[int]
     """Of each KV group: the longest run."""
+
+    quick: bool
+    """Whether a run may be loaded on vLLM's own thread: nothing is waited for but the copying."""
 
     def ready(self) -> None:
         """Called on vLLM's thread before loads: what it has ordered so far comes before their writes."""
@@ -36,6 +40,8 @@ class Memory(Protocol):
 
 class HostMemory:
     """KV memory that the CPU reads: bytes go straight between it and shared memory, in one verified pass."""
+
+    quick = True
 
     def __init__(self, groups: Sequence[list[torch.Tensor]]) -> None:
         """`groups`: of each KV group the pages of its layers, [blocks, page_bytes] each."""

@@ -6,6 +6,8 @@ streams and events alone:
 
 - a load writes after all that vLLM's stream had been given when the load was ordered; it is reported when its
   event has passed;
+- only whole, verified pieces leave the staging buffer: the engine's pages never hold what was read of a
+  damaged one;
 - a save gathers after the step that filled its blocks; the step that may write them again is made to wait, on
   the device, for that gathering (`fence`), so vLLM frees blocks whenever it likes;
 - vLLM's thread waits for none of it: if all buffers are in use, blocks stay unsaved, and are counted.
@@ -17,14 +19,13 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import torch
 
 from cascade_kv import CascadeError, Client, Miss, NodeLost
-from cascade_kv.vllm.memory import RUN_BYTES
 from cascade_kv.vllm.saves import count_stored
 from cascade_kv.vllm.stats import TransferStats
 from cascade_kv.vllm.support import Unsupported
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from cascade_kv.vllm.messages import Run
 
 log = logging.getLogger("vllm.cascade")
+
+RUN_BYTES = 16 << 20
+"""What crosses the bus at a time: one copy, and a kernel for each layer."""
 
 
 class Buffer:
@@ -69,6 +73,27 @@ def scatter(pieces: torch.Tensor, blocks: torch.Tensor, layers: Sequence[torch.T
         at = end
 
 
+def scatter_whole(
+    pieces: torch.Tensor,
+    answers: Sequence[int | Miss],
+    block_ids: Sequence[int],
+    layers: Sequence[torch.Tensor],
+    numbers: Callable[[Sequence[int]], torch.Tensor],
+) -> None:
+    """`scatter` of the pieces that were answered with the length of a block. `numbers` makes indices where
+    they are.
+
+    The block of any other piece keeps what the engine had there, as a block does that is given to a new
+    request: numbers, which the engine masks. What was read of a damaged piece may hold a NaN, and 0 times
+    that goes into every token.
+    """
+    length = pieces.shape[1]
+    whole = [at for at, answer in enumerate(answers) if not isinstance(answer, Miss) and answer == length]
+    if whole:
+        chosen = pieces if len(whole) == len(answers) else pieces[numbers(whole)]
+        scatter(chosen, numbers([block_ids[at] for at in whole]), layers)
+
+
 def widest(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Both as rows of 8-byte words if they can be seen so: a device moves bytes one by one slowly."""
     if all(
@@ -81,6 +106,8 @@ def widest(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, tor
 
 class DeviceMemory:
     """KV memory on one device. See `memory.Memory` for the methods."""
+
+    quick = False
 
     def __init__(self, groups: Sequence[list[torch.Tensor]], staging_bytes: int) -> None:
         """`groups`: of each KV group the pages of its layers. Raises `Unsupported` if staging is too small
@@ -117,22 +144,13 @@ class DeviceMemory:
         try:
             host, device = buffer.rows(len(run.keys), block_bytes)
             answers = client.get_batch_into(run.keys, list(host.numpy()), rank=rank, group=run.group)
-            filled = [
-                at
-                for at, answer in enumerate(answers)
-                if not isinstance(answer, Miss) and answer == block_bytes
-            ]
-            if filled:
-                with torch.cuda.stream(self._stream):
-                    self._stream.wait_event(ordered)
-                    device.copy_(host, non_blocking=True)
-                    pieces = device if len(filled) == len(answers) else device[self.numbers(filled)]
-                    scatter(
-                        pieces, self.numbers([run.block_ids[at] for at in filled]), self.groups[run.group]
-                    )
-                    done = torch.cuda.Event()
-                    done.record(self._stream)
-                done.synchronize()
+            with torch.cuda.stream(self._stream):
+                self._stream.wait_event(ordered)
+                device.copy_(host, non_blocking=True)
+                scatter_whole(device, answers, run.block_ids, self.groups[run.group], self.numbers)
+                done = torch.cuda.Event()
+                done.record(self._stream)
+            done.synchronize()
             return answers
         finally:
             self._load_buffers.put(buffer)

@@ -1,5 +1,5 @@
 """Loads in the background: a few threads copy blocks from the cache into the engine's memory while the model
-runs.
+runs. Where it does not run, for want of these blocks, vLLM's own thread copies with them.
 
 Every load that is started is reported exactly once, whatever happens on the way: vLLM waits for it for ever.
 Blocks that could not be filled are named, and computed instead.
@@ -8,9 +8,12 @@ Blocks that could not be filled are named, and computed instead.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -42,7 +45,10 @@ class Loads:
         self._memory = memory
         self._rank = rank
         self._link = link
-        self._pool = ThreadPoolExecutor(threads, "cascade-load")
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, "cascade-load", initializer=run_anywhere)
+        self._waiting: deque[tuple[Progress, Run]] = deque()
+        """Runs that no thread has begun with. A thread takes the next in a single step of the interpreter."""
         self._changed = threading.Condition()
         self._under_way = 0
         self._finished: list[Progress] = []
@@ -60,15 +66,19 @@ class Loads:
             self._under_way += 1
             if not runs:
                 self._end(progress)
-        for run in runs:
-            self._pool.submit(self._run, progress, run)
+        self._waiting.extend((progress, run) for run in runs)
+        for _ in range(min(self._threads, len(runs))):
+            self._pool.submit(self._drain)
 
-    def finished(self, wait_s: float = 0.0) -> list[Progress]:
-        """The loads that ended since the last call; if there are none, but some are under way, waits for one
-        so long."""
+    def finished(self, patience_s: float = 0.0) -> list[Progress]:
+        """The loads that ended since the last call. If there are none, but some are under way, works on them,
+        or waits, until one ends: for about so long."""
+        until_s = time.monotonic() + patience_s
+        while not self._finished and self._under_way and time.monotonic() < until_s:
+            if not self._memory.quick or not self._fill_next():
+                with self._changed:
+                    self._changed.wait_for(lambda: self._finished, until_s - time.monotonic())
         with self._changed:
-            if wait_s and self._under_way and not self._finished:
-                self._changed.wait(wait_s)
             done, self._finished = self._finished, []
             return done
 
@@ -79,8 +89,22 @@ class Loads:
             return taken
 
     def close(self) -> None:
-        """Waits for what is being copied; the memory is the engine's again."""
+        """Waits for what is being copied, and leaves the rest; the memory is the engine's again."""
+        self._waiting.clear()
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _drain(self) -> None:
+        while self._fill_next():
+            pass
+
+    def _fill_next(self) -> bool:
+        """Fills the blocks of the next run, and says whether there was one. Any thread."""
+        try:
+            progress, run = self._waiting.popleft()
+        except IndexError:
+            return False
+        self._run(progress, run)
+        return True
 
     def _run(self, progress: Progress, run: Run) -> None:
         stats = TransferStats()
@@ -136,3 +160,17 @@ class Loads:
             client.discard(key, rank=self._rank, group=group)
             return "missed_length"
         return "missed_corrupt" if answer.reason == "corrupt" else "missed_absent"
+
+
+def run_anywhere() -> None:
+    """Lets the calling thread run on every processor that a thread of this process may run on.
+
+    A new thread inherits its processors, and OpenMP may have bound the engine's own thread to a single one: there
+    all loading threads would wait for it, and it for them. Where this is not allowed, that is how it stays.
+    """
+    with suppress(OSError):
+        processors: set[int] = set()
+        for thread in os.listdir("/proc/self/task"):
+            with suppress(ProcessLookupError):
+                processors |= os.sched_getaffinity(int(thread))
+        os.sched_setaffinity(0, processors)

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from cascade_kv.vllm.link import Link
     from cascade_kv.vllm.settings import Settings
 
-IDLE_WAIT_S = 0.002
-"""How long a step without tokens waits for a load. vLLM takes such steps in a loop while requests are being
-loaded; without the wait that loop would take the CPU from the threads that load."""
+IDLE_PATIENCE_S = 0.010
+"""How long a step without tokens works on loads, or waits for them: enough for the load of a prompt of thousands
+of tokens, and less than a step with tokens takes, as a request that arrives meanwhile waits so long. vLLM takes
+such steps in a loop while requests are being loaded, and each turn costs some milliseconds; a load that ends
+within a step is computed with at once."""
 
 
 class WorkerPart:
@@ -97,7 +99,7 @@ class WorkerPart:
         results = KVConnectorTransferResults()
         if self._loads is None:
             return results
-        for progress in self._loads.finished(IDLE_WAIT_S if plan is not None and plan.idle else 0.0):
+        for progress in self._loads.finished(IDLE_PATIENCE_S if plan is not None and plan.idle else 0.0):
             results.finished_recving.add(progress.request_id)
             if progress.failed and len(self._groups) > 1:
                 results.failed_recving.add(progress.request_id)
