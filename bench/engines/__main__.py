@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -38,6 +39,10 @@ from engines.table import table
 KV_BYTES_PER_TOKEN = 2 * 24 * 2 * 64 * 2
 """Keys and values of 24 layers, 2 heads of 64, 2 bytes each: the shape of `harness.models.make_qwen`."""
 
+PARTS = ("calls", "ttft", "no-reuse", "chats")
+"""What `--only` can name: calls of the Python client; times to the first token, and what saving costs; traffic
+without reuse; the chats."""
+
 MAKE_MODEL = """
 import sys
 from pathlib import Path
@@ -54,6 +59,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="engines", description="Measure Cascade in vLLM beside its peers.")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     parser.add_argument("--quick", action="store_true", help="see that it works; no figures")
+    parser.add_argument(
+        "--only", action="append", choices=PARTS, help="measure this part alone; may be given several times"
+    )
     parser.add_argument("--folder", type=Path, help="keep the model and the logs here [default: nowhere]")
     parser.add_argument("--rust", type=Path, help="the example get_latency of the Rust client")
     arguments = parser.parse_args()
@@ -65,45 +73,54 @@ def main() -> None:
     # What the servers say on their way up belongs to the log, not to the report.
     with redirect_stdout(sys.stderr), tempfile.TemporaryDirectory(prefix="cascade-bench-") as scratch:
         came_from = origin()
-        figures = measure(effort, arguments.folder or Path(scratch), arguments.rust)
-    report = {**came_from, "quick": arguments.quick, **figures.as_dict()}
+        parts = arguments.only or PARTS
+        figures = measure(effort, parts, arguments.folder or Path(scratch), arguments.rust)
+    report = {**came_from, "quick": arguments.quick, "parts": sorted(parts), **figures.as_dict()}
     print(json.dumps(report, sort_keys=True) if arguments.json else table(figures, came_from))
 
 
-def measure(effort: Effort, folder: Path, rust: Path | None) -> Figures:
-    """Everything, in the order of the module."""
+def measure(effort: Effort, parts: Collection[str], folder: Path, rust: Path | None) -> Figures:
+    """These parts, in the order of the module."""
     figures = Figures()
     weights = folder / "qwen"
     if not (weights / "config.json").exists():
         # In a process of its own: torch and the weights would stay in ours.
         subprocess.run([sys.executable, "-c", MAKE_MODEL, weights], check=True)
     figures.enter("others_cpu_ratio_before", others_cpu_ratio())
-    client_calls.measure(rust, figures)
+    if "calls" in parts:
+        client_calls.measure(rust, figures)
     parent = nursery()
     try:
-        single_prompts(effort, weights, folder, parent, figures)
-        conversations(effort, weights, folder, parent, figures)
+        if not {"ttft", "no-reuse"}.isdisjoint(parts):
+            single_prompts(effort, parts, weights, folder, parent, figures)
+        if "chats" in parts:
+            conversations(effort, weights, folder, parent, figures)
     finally:
         parent.close()
     figures.enter("others_cpu_ratio_after", others_cpu_ratio())
     return figures
 
 
-def single_prompts(effort: Effort, weights: Path, folder: Path, parent: Nursery, figures: Figures) -> None:
-    """The first stage."""
+def single_prompts(
+    effort: Effort, parts: Collection[str], weights: Path, folder: Path, parent: Nursery, figures: Figures
+) -> None:
+    """The first stage. Traffic without reuse needs none of the peers."""
     model = Model(weights, KV_BYTES_PER_TOKEN, 2 * effort.prompt_tokens)
     prompt_bytes = effort.prompt_tokens * KV_BYTES_PER_TOKEN
     # One prompt and a twelfth: never both of the two that are asked in turn.
     primary = Memory(effort.engine_bytes, prompt_bytes * 13 // 12)
     alone = Memory(effort.engine_bytes, 0)
     cached = Memory(effort.engine_bytes, effort.cache_bytes)
-    systems = [
+    systems: list[System] = [
         Native(alone, _inside(folder, "native")),
         Cascade(cached, _inside(folder, "cascade")),
-        LMCacheServer(cached, _inside(folder, "lmcache")),
-        FileSystemTier(primary, _inside(folder, "fs-tier")),
-        CascadeTier(primary, _inside(folder, "cascade-tier"), effort.cache_bytes),
     ]
+    if "ttft" in parts:
+        systems += [
+            LMCacheServer(cached, _inside(folder, "lmcache")),
+            FileSystemTier(primary, _inside(folder, "fs-tier")),
+            CascadeTier(primary, _inside(folder, "cascade-tier"), effort.cache_bytes),
+        ]
     fresh = Prompts("fresh")
     repeated = [fresh.next(effort.prompt_tokens) for _ in range(2)]
 
@@ -111,12 +128,14 @@ def single_prompts(effort: Effort, weights: Path, folder: Path, parent: Nursery,
         figures.leave_out(hits.figure_of(name), why)
 
     with serving(systems, model, parent, absent) as engines:
-        cold.measure(engines, repeated, fresh, effort.cold_rounds, figures)
-        hits.measure(engines, repeated, fresh, effort.hit_rounds, figures)
-        for name in set(engines) - {"native", "cascade"}:
-            engines.pop(name).stop()
-        new_process.measure(engines, repeated[0], effort.fresh_engines, figures)
-        no_reuse.measure(engines, fresh, effort, figures)
+        if "ttft" in parts:
+            cold.measure(engines, repeated, fresh, effort.cold_rounds, figures)
+            hits.measure(engines, repeated, fresh, effort.hit_rounds, figures)
+            for name in set(engines) - {"native", "cascade"}:
+                engines.pop(name).stop()
+            new_process.measure(engines, repeated[0], effort.fresh_engines, figures)
+        if "no-reuse" in parts:
+            no_reuse.measure(engines, fresh, effort, figures)
 
 
 def conversations(effort: Effort, weights: Path, folder: Path, parent: Nursery, figures: Figures) -> None:

@@ -8,13 +8,13 @@ import time
 from engines import cpu
 
 WATCH_S = 2.0
-SETTLE_S = 0.5
-"""What a request leaves behind (threads that spin, stores in the background) has ended by then."""
+SETTLE_S = 1.5
+"""What a request leaves behind has ended by then: stores in the background, threads of OpenMP that spin, and a
+worker of vLLM's, which looks for its next order for a second without a pause."""
 
 
 def settle() -> None:
-    """Waits until the engine that was asked last is at rest: its threads spin on for a while, on the processors
-    that the next engine wants."""
+    """Waits until the engine that was asked last is at rest, and leaves the processors to the next one."""
     time.sleep(SETTLE_S)
 
 

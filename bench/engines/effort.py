@@ -24,7 +24,9 @@ class Effort:
     no_reuse_requests: int
     no_reuse_tokens: int
     chat: Shape
-    engine_bytes: int = 1024 * MIB
+    engine_bytes: int = 384 * MIB
+    """Holds all cold prompts, so that vLLM alone still has those that are asked again, and little more: the memory
+    that others load into was written before, as that of an engine is that has served for a while."""
     cache_bytes: int = 320 * MIB
     """Holds the prompts that are asked again, and is full before the traffic with no reuse is over: it pays
     for evictions."""

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long)]
     keep: bool,
 
-    /// Handed on to the program that measures.
+    /// Handed on to the program that measures, as `-- --only ttft` to `engines`.
     #[arg(last = true)]
     rest: Vec<String>,
 }
