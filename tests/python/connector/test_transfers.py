@@ -94,7 +94,7 @@ def test_a_thread_that_asks_for_finished_loads_takes_part_in_them(node: Node) ->
             parent = keys[depth - 1] if depth else None
             assert client.put(key, bytes(BLOCK_BYTES), parent=parent, depth=depth, wait=True)
         ids = [depth + 1 for depth in range(BLOCKS)]
-        loads.start(Load("request", Blocks(first=0, parent=None, keys=keys, block_ids=(ids,))))
+        loads.start(Load("request", Blocks(first=0, parent=b"r" * 32, keys=keys, block_ids=(ids,))))
         finished = loads.finished(patience_s=60.0)
         assert [(progress.request_id, progress.failed) for progress in finished] == [("request", set())]
         assert memory.helped.is_set()
